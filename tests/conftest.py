@@ -1,0 +1,57 @@
+"""Fixtures that every room shares: an empty home, no network, a tiny base model, adapters on it."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # both are read when the client is imported
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "0")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def medley_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder, so that no test sees or touches the user's."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("MEDLEY_HOME", str(home))
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    return home
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_torch_thread() -> None:
+    """Small machines run several things at once; more threads make tests slower, not faster."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Llama with a tokenizer and a chat template, as a folder."""
+    from tests.tiny_model import write_tiny_base
+
+    return write_tiny_base(tmp_path_factory.mktemp("tiny-base"))
+
+
+@pytest.fixture
+def make_adapter(tiny_base: Path, tmp_path: Path) -> Callable[..., Path]:
+    """make_adapter(name, r=4, seed=0, …) writes a LoRA adapter of the tiny base and returns its folder."""
+    from tests.tiny_model import write_tiny_adapter
+
+    def make(name: str, **settings: object) -> Path:
+        return write_tiny_adapter(tiny_base, tmp_path / name, **settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real public data sets; tests that need it skip where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real data sets are not on this machine")
+    return SHARED_DATA
