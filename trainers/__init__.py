@@ -1,0 +1,15 @@
+"""One file per trainer, each behind one frozen options dataclass.
+
+    import trainers
+    trainers.TRAINERS["sft"].train(SFTOptions(rank=8), TrainWork(base_dir=…, data_dir=…, …))
+
+A trainer takes folders and objects, never names: it works with no registry, home or network. Importing this package
+loads neither torch nor transformers; a trainer's module is imported when it is asked to train.
+"""
+
+from trainers.options import SFTOptions
+from trainers.presets import PRESETS, preset
+from trainers.table import TRAINERS, Trainer
+from trainers.work import TrainResult, TrainWork
+
+__all__ = ["PRESETS", "TRAINERS", "SFTOptions", "TrainResult", "TrainWork", "Trainer", "preset"]

@@ -1,0 +1,36 @@
+"""The trainers there are. Adding one: a file with `train(options, work) -> TrainResult`, an options class, one line here."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from trainers.options import SFTOptions
+from trainers.work import TrainResult, TrainWork
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A row of the table.
+
+    Attributes:
+        name: as on the command line.
+        goal: what a person wants who takes it, in their words.
+        data_kind: the kind of dataset it learns from ("sft" or "preference").
+        options_class: its frozen options dataclass.
+        module: where its `train` lives; imported when training starts.
+    """
+
+    name: str
+    goal: str
+    data_kind: str
+    options_class: type
+    module: str
+
+    def train(self, options: Any, work: TrainWork) -> TrainResult:
+        """Run it to the end, to a stop or to an error; see `TrainWork` and `TrainResult`."""
+        return importlib.import_module(self.module).train(options, work)
+
+
+TRAINERS: dict[str, Trainer] = {
+    "sft": Trainer("sft", "Teach by examples", "sft", SFTOptions, "trainers.sft"),
+}
