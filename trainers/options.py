@@ -7,7 +7,7 @@ from medley.options import option
 
 @dataclass(frozen=True)
 class SFTOptions:
-    """Supervised fine-tuning of a LoRA adapter (Hu et al. 2021, 2106.09685; 4-bit base: Dettmers et al. 2023, 2305.14314).
+    """Supervised fine-tuning of a LoRA adapter (Hu et al. 2021, 2106.09685) or, on a 4-bit base, QLoRA (2305.14314).
 
     Defaults follow "LoRA Without Regret" (all linear layers, about ten times the learning rate of full fine-tuning)
     and alpha = 2r (2405.09673).

@@ -1,4 +1,4 @@
-"""Named starting points: a few values each, shown to the user with where they come from. Anything else keeps its default."""
+"""Named starting points: a few values each, shown to the user with their source. Anything else keeps its default."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

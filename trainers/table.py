@@ -1,4 +1,4 @@
-"""The trainers there are. Adding one: a file with `train(options, work) -> TrainResult`, an options class, one line here."""
+"""The trainers there are. One more: a file with `train(options, work) -> TrainResult`, an options class, a line here."""
 
 import importlib
 from dataclasses import dataclass
