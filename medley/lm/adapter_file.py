@@ -1,0 +1,246 @@
+"""The adapter format without torch: what a folder with adapter_config.json and adapter_model.safetensors holds.
+
+`open_adapter` reads the configuration and the header, never the weights, and gives the rank and the scale of every
+module as peft 0.21 would compute them. Intake, preflight, cards and the engine share it; it is all that `hub` takes
+from this package. The weights themselves are read in `adapter_tensors.py`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medley.errors import AdapterFormatError
+from medley.lm.adapter_config import CONFIG_FILE, AdapterConfig, read_config
+from medley.lm.adapter_schema import hub_id
+from medley.lm.module_patterns import PLAIN_NAME, match_names, resolve_patterns
+from medley.lm.safetensors_header import MAX_SHOWN_PROBLEMS, TensorInfo, read_header
+from medley.lm.strict_files import file_sha256, label_of, open_regular, raise_problems
+
+__all__ = [
+    "CONFIG_FILE",
+    "WEIGHTS_FILE",
+    "AdapterConfig",
+    "AdapterFile",
+    "LoraModule",
+    "TensorInfo",
+    "check_finite",
+    "file_sha256",
+    "hub_id",
+    "open_adapter",
+    "read_config",
+    "read_header",
+]
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+PICKLED_WEIGHTS = "adapter_model.bin"
+PREFIX = "base_model.model."
+SUFFIX_A, SUFFIX_B = ".lora_A.weight", ".lora_B.weight"
+CHUNK_BYTES = 8 * 1024 * 1024
+ALL_LINEAR = "all-linear"  # peft's own word for "every linear layer but the head"; not an expression
+
+
+@dataclass(frozen=True)
+class LoraModule:
+    """One module of the base that a LoRA changes: W + scale * B @ A.
+
+    Attributes:
+        name: as in the base model, for example "model.layers.0.self_attn.q_proj".
+        rank, in_features, out_features: A is (rank, in_features), B is (out_features, rank).
+        scale: alpha / rank, or alpha / sqrt(rank) with rsLoRA; patterns resolved.
+        key_a, key_b: the tensors' names in the file.
+    """
+
+    name: str
+    rank: int
+    in_features: int
+    out_features: int
+    scale: float
+    key_a: str
+    key_b: str
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """An adapter folder whose configuration and header have been checked.
+
+    Attributes:
+        folder: where it is.
+        config: the checked configuration.
+        tensors: everything in the weights file, by name.
+        modules: the plain LoRA pairs, by module name; empty for IA3, prompt tuning and the like.
+        extra_tensors: names of all other tensors (DoRA magnitudes, saved modules, embeddings, biases, convolutions).
+    """
+
+    folder: Path
+    config: AdapterConfig
+    tensors: dict[str, TensorInfo]
+    modules: dict[str, LoraModule]
+    extra_tensors: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all tensors; the file is larger by its header."""
+        return sum(tensor.end - tensor.start for tensor in self.tensors.values())
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(tensor.element_count for tensor in self.tensors.values())
+
+
+def open_adapter(folder: Path) -> AdapterFile:
+    """The adapter in `folder`, checked as far as that goes without reading its weights.
+
+    Raises:
+        AdapterFormatError, ProblemsError: no weights, a bad configuration or header, shapes that contradict the
+            ranks, or module names that `target_modules` does not mean.
+    """
+    weights = folder / WEIGHTS_FILE
+    if not weights.exists() and (folder / PICKLED_WEIGHTS).exists():
+        raise AdapterFormatError(
+            f"{label_of(folder / PICKLED_WEIGHTS)} is a pickle and is never opened. "
+            f"Save the adapter as {WEIGHTS_FILE} (peft does so by default) and try again."
+        )
+    config = read_config(folder)
+    tensors = read_header(weights)
+    modules = _pair_modules(config, tensors, label_of(weights)) if config.peft_type == "LORA" else {}
+    paired = {key for module in modules.values() for key in (module.key_a, module.key_b)}
+    extra = tuple(name for name in tensors if name not in paired)
+    adapter = AdapterFile(folder, config, tensors, modules, extra)
+    _check_targets(adapter)
+    return adapter
+
+
+def _pair_modules(config: AdapterConfig, tensors: Mapping[str, TensorInfo], label: str) -> dict[str, LoraModule]:
+    """The plain LoRA modules; their shapes must agree with the ranks of the configuration."""
+    names, problems = _find_pairs(tensors)
+    raise_problems(label, problems[:MAX_SHOWN_PROBLEMS])
+    if not names:
+        if not any(".lora_" in name for name in tensors):
+            raise AdapterFormatError(f"{label} holds no LoRA weights ('….lora_A.weight' and '….lora_B.weight').")
+        return {}
+    try:
+        ranks = resolve_patterns(config.rank_pattern, names, config.r, "rank_pattern")
+        alphas = resolve_patterns(config.alpha_pattern, names, config.lora_alpha, "alpha_pattern")
+    except ValueError as error:
+        raise AdapterFormatError(f"{label_of(Path(label[1:-1]).with_name(CONFIG_FILE))}: {error}") from error
+    modules = {}
+    for name in names:
+        a, b = tensors[PREFIX + name + SUFFIX_A], tensors[PREFIX + name + SUFFIX_B]
+        if len(a.shape) != 2 or len(b.shape) != 2 or config.has_own_shapes:
+            continue
+        rank = ranks[name]
+        if (a.shape[0], b.shape[1]) != (rank, rank):
+            problems.append(f"'{name}' has A {a.shape} and B {b.shape}, but the configuration says rank {rank}.")
+            continue
+        scale = alphas[name] / (rank**0.5 if config.use_rslora else rank)
+        modules[name] = LoraModule(name, rank, a.shape[1], b.shape[0], scale, a.name, b.name)
+    raise_problems(label, problems[:MAX_SHOWN_PROBLEMS])
+    return modules
+
+
+def _find_pairs(tensors: Mapping[str, TensorInfo]) -> tuple[list[str], list[str]]:
+    """Names of the modules that have A and B, in the file's order, and what is wrong with the others."""
+    names, problems = [], []
+    for key in tensors:
+        if not key.endswith((SUFFIX_A, SUFFIX_B)):
+            continue
+        stem, other = key[: -len(SUFFIX_A)], SUFFIX_B if key.endswith(SUFFIX_A) else SUFFIX_A
+        if not key.startswith(PREFIX):
+            problems.append(f"the tensor name '{key}' does not start with '{PREFIX}', so peft would ignore it.")
+        elif stem + other not in tensors:
+            problems.append(f"'{key}' has no '{other[1:]}' beside it.")
+        elif key.endswith(SUFFIX_A):
+            names.append(stem.removeprefix(PREFIX))
+    return names, problems
+
+
+def _check_targets(adapter: AdapterFile) -> None:
+    """Refuse `target_modules` that peft would understand otherwise than the file: it must mean the file's modules."""
+    targets, label = adapter.config.target_modules, label_of(adapter.folder / CONFIG_FILE)
+    if targets is None or targets == ALL_LINEAR:
+        return
+    if isinstance(targets, tuple):
+        missed = [name for name in adapter.modules if not _is_listed(name, set(targets))]
+        if missed:
+            raise AdapterFormatError(
+                f"{label}: target_modules does not name '{missed[0]}', which has weights, so peft would ignore them."
+            )
+        return
+    if adapter.modules:
+        _check_expression(targets, list(adapter.modules), label)
+    elif not PLAIN_NAME.fullmatch(targets):
+        _check_some_match(targets, adapter.tensors, label)
+
+
+def _is_listed(name: str, targets: set[str]) -> bool:
+    return any(ending in targets for ending in _endings(name))
+
+
+def _endings(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[start:]) for start in range(len(parts)))
+
+
+def _beginnings(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[:end]) for end in range(1, len(parts)))
+
+
+def _match(expression: str, names: list[str], label: str) -> set[str]:
+    try:
+        return match_names([expression], names)[0]
+    except ValueError as error:
+        raise AdapterFormatError(f"{label}: in target_modules, {error}") from error
+
+
+def _check_expression(expression: str, names: list[str], label: str) -> None:
+    """An expression must match every module of the file and nothing that merely contains one."""
+    parents = sorted({parent for name in names for parent in _beginnings(name)})
+    matched = _match(expression, [*names, *parents], label)
+    missed = next((name for name in names if name not in matched), None)
+    if missed is not None:
+        raise AdapterFormatError(f"{label}: target_modules {expression[:100]!r} does not match '{missed}'.")
+    parent = next((name for name in parents if name in matched), None)
+    if parent is not None:
+        raise AdapterFormatError(
+            f"{label}: target_modules {expression[:100]!r} matches more than the modules in the file, "
+            f"for example '{parent}'."
+        )
+
+
+def _check_some_match(expression: str, tensors: Mapping[str, TensorInfo], label: str) -> None:
+    """For kinds whose tensors are not named after LoRA: some module of each tensor must match."""
+    owners = {key: list(_beginnings(key.removeprefix(PREFIX))) for key in tensors}
+    matched = _match(expression, sorted({owner for each in owners.values() for owner in each}), label)
+    missed = next((key for key, each in owners.items() if not matched.intersection(each)), None)
+    if missed is not None:
+        raise AdapterFormatError(f"{label}: target_modules {expression[:100]!r} does not match '{missed}'.")
+
+
+def check_finite(adapter: AdapterFile) -> None:
+    """Read all weights once and refuse NaN and Infinity; memory stays at a few MB.
+
+    Raises:
+        AdapterFormatError: the first tensor that holds a value that is not finite.
+    """
+    with open_regular(adapter.folder / WEIGHTS_FILE) as file:
+        for tensor in adapter.tensors.values():
+            file.seek(tensor.start)
+            remaining = tensor.end - tensor.start
+            while remaining:
+                data = file.read(min(remaining, CHUNK_BYTES))
+                if not data:
+                    raise AdapterFormatError(f"{label_of(adapter.folder / WEIGHTS_FILE)} is cut short.")
+                if not _all_finite(data, tensor.dtype):
+                    raise AdapterFormatError(
+                        f"{label_of(adapter.folder / WEIGHTS_FILE)}: '{tensor.name}' holds NaN or Infinity."
+                    )
+                remaining -= len(data)
+
+
+def _all_finite(data: bytes, dtype: str) -> bool:
+    import numpy
+
+    if dtype == "BF16":  # numpy has no bfloat16: not finite means that all eight exponent bits are set
+        return not bool(((numpy.frombuffer(data, "<u2") & 0x7F80) == 0x7F80).any())
+    return bool(numpy.isfinite(numpy.frombuffer(data, "<f4" if dtype == "F32" else "<f2")).all())
