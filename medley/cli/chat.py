@@ -1,0 +1,56 @@
+"""`medley chat`: one or several panes in the terminal, answered as one batch on one base."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medley.cli.flags import flags_from, given
+from medley.lm.sampling_options import Sampling
+from medley.options import from_mapping
+
+if TYPE_CHECKING:
+    from medley.jobs.panes import OpenPanes
+
+
+@click.command()
+@click.argument("names", metavar="NAME…", nargs=-1, required=True)
+@click.option("--prompt", help="Answer this and end; without it a conversation starts.")
+@click.option("--base", help="Base model, when only `base` is asked; the bundled one when not given.")
+@flags_from(Sampling)
+def chat(names: tuple[str, ...], prompt: str | None, base: str | None, **sampling: Any) -> None:
+    """Talk to adapters, to blends (a=0.6+b=0.4) or to the plain model (base), side by side."""
+    from hub import open_registry
+    from medley.jobs.panes import open_panes
+
+    settings = from_mapping(Sampling, given(sampling))
+    panes = open_panes(open_registry(), names, base=base)
+    if prompt is not None:
+        answer(panes, [[{"role": "user", "content": prompt}] for _ in panes.labels], settings)
+        return
+    click.echo("Ctrl-D ends the conversation.", err=True)
+    histories: list[list[dict[str, str]]] = [[] for _ in panes.labels]
+    while True:
+        try:
+            text = click.prompt("you", prompt_suffix="> ")
+        except click.Abort:
+            return
+        for history in histories:
+            history.append({"role": "user", "content": text})
+        for history, reply in zip(histories, answer(panes, histories, settings), strict=True):
+            history.append({"role": "assistant", "content": reply})
+
+
+def answer(panes: "OpenPanes", histories: list[list[dict[str, str]]], settings: Any) -> list[str]:
+    """Print each pane's answer: streamed when there is one pane, in full when there are several."""
+    texts = [""] * len(histories)
+    is_alone = len(histories) == 1
+    for update in panes.stream(histories, settings):
+        texts[update.pane] += update.text
+        if is_alone:
+            click.echo(update.text, nl=False)
+    if is_alone:
+        click.echo()
+    else:
+        for label, text in zip(panes.labels, texts, strict=True):
+            click.echo(f"{click.style(label, bold=True)}\n{text.strip()}\n")
+    return texts

@@ -1,0 +1,51 @@
+"""Command-line flags made from an options dataclass, so that none is typed twice."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from medley.options import Option, describe, range_text
+
+Command = Callable[..., Any]
+
+
+def flags_from(options_class: type) -> Callable[[Command], Command]:
+    """A decorator that adds one flag for each option; a flag that is not given arrives as None."""
+
+    def decorate(command: Command) -> Command:
+        for each in reversed(describe(options_class)):
+            command = _flag(each)(command)
+        return command
+
+    return decorate
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Only the flags that were really given, so that presets and defaults fill the rest."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _flag(option: Option) -> Callable[[Command], Command]:
+    dashed = option.name.replace("_", "-")
+    if option.type is bool:
+        return click.option(f"--{dashed}/--no-{dashed}", option.name, default=None, help=_help(option))
+    if option.choices:
+        return click.option(f"--{dashed}", option.name, type=click.Choice(option.choices), help=_help(option))
+    if option.type is tuple:
+        return click.option(f"--{dashed}", option.name, callback=_words, metavar="A,B", help=_help(option))
+    return click.option(f"--{dashed}", option.name, type=option.type, help=_help(option))
+
+
+def _words(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    return tuple(word.strip() for word in value.split(",") if word.strip()) if value is not None else None
+
+
+def _help(option: Option) -> str:
+    notes = []
+    if option.type in (int, float) and range_text(option) != "finite":
+        notes.append(range_text(option))
+    if option.default is not None:
+        default = ",".join(option.default) if isinstance(option.default, tuple) else option.default
+        notes.append(f"default {default}")
+    return f"{option.help} [{'; '.join(notes)}]" if notes else option.help

@@ -1,0 +1,79 @@
+"""`medley …`: the table of commands, loaded only when one is called, and the one place where errors become exit codes.
+
+Exit codes: 0; 1 for what a user can mend (stderr says what and how); 2 for wrong usage.
+"""
+
+import importlib
+import sys
+from typing import NamedTuple
+
+import click
+
+from medley import __version__
+from medley.errors import UserError
+
+
+class Entry(NamedTuple):
+    """Where a command lives and the line that `--help` shows of it, so that help needs no imports."""
+
+    module: str
+    attribute: str
+    summary: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "app": Entry("medley.cli.serve", "app", "Open the app in a browser."),
+    "demo": Entry("medley.cli.demo", "demo", "The whole loop on the bundled base, in minutes on a CPU."),
+    "base": Entry("medley.cli.base", "base", "Base models: list, show, add."),
+    "data": Entry("medley.cli.data", "data", "Datasets: list, show, import, preview, export."),
+    "adapter": Entry(
+        "medley.cli.adapter", "adapter", "Adapters: list, show, import, export, verify, alias, lineage, rm."
+    ),
+    "registry": Entry("medley.cli.registry", "registry", "The registry as a whole: verify, gc, path."),
+    "train": Entry("medley.cli.train", "train", "Train an adapter: sft, or a recipe file."),
+    "merge": Entry("medley.cli.merge", "merge", "Merge adapters into a new one, exactly."),
+    "chat": Entry("medley.cli.chat", "chat", "Talk to one or several adapters."),
+    "compare": Entry("medley.cli.compare", "compare", "Answer the same prompts with several adapters, side by side."),
+    "push": Entry("medley.cli.publish", "push", "Publish a version on the Hugging Face Hub."),
+    "pull": Entry("medley.cli.publish", "pull", "Bring an adapter from the Hugging Face Hub into the registry."),
+    "job": Entry("medley.cli.job", "job", "Long work: list, show, logs, stop, retry."),
+    "doctor": Entry("medley.cli.doctor", "doctor", "Versions, device, disk, home; what is missing and how to get it."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, not when they are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        return getattr(importlib.import_module(entry.module), entry.attribute) if entry else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="medley")
+def cli() -> None:
+    """Train LoRA adapters, blend them exactly, compare them side by side, publish the best.
+
+    A NAME is a registry name (pirate), one of its versions (pirate:v3), an alias (pirate:production), the start of an
+    id (sha256:3f2a9c01), or the path of an adapter folder.
+    """
+
+
+def main() -> None:
+    """The console script: what a user caused is one message and exit code 1."""
+    try:
+        cli.main(standalone_mode=True)
+    except UserError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""`medley push` and `medley pull`: the way to the Hugging Face Hub and back."""
+
+import os
+from typing import Any
+
+import click
+
+from medley.cli.output import json_option, print_json, print_table, size_text
+from medley.cli.versions import as_json_row
+from medley.errors import HubError
+
+
+@click.command()
+@click.argument("name")
+@click.option("--to", "repo_id", required=True, metavar="ORG/REPO", help="Repository on the Hub; made when absent.")
+@click.option("--private", is_flag=True, help="Only you and your organisation can see it.")
+@click.option("--dry-run", is_flag=True, help="Show what would be uploaded; nothing leaves this machine.")
+@json_option
+def push(name: str, repo_id: str, private: bool, dry_run: bool, as_json: bool) -> None:
+    """Publish a version with a written card, as one commit. The token is read from HF_TOKEN and never stored."""
+    from hub import open_registry
+    from hub.plan import plan_push
+
+    registry = open_registry()
+    plan = plan_push(registry, name, repo_id, private=private)
+    if not as_json:
+        show_plan(plan)
+    if dry_run:
+        if as_json:
+            print_json(plan_json(plan))
+        return
+    from hub.push import push as run_push
+
+    result = run_push(registry, plan, token=_token(), emit=_progress(is_quiet=as_json))
+    if as_json:
+        print_json({**plan_json(plan), "url": result.url, "commit": result.commit, "tag": result.tag})
+        return
+    click.echo(f"Published {result.url} at {result.commit[:8]}, tagged {result.tag}; every file was checked.")
+
+
+@click.command()
+@click.argument("repo_id", metavar="ORG/REPO")
+@click.option("--name", required=True, help="Name in the registry.")
+@click.option("--revision", help="Branch, tag or commit; the commit behind it is recorded.")
+@click.option("--base", help="Base it belongs to, when its config names a path.")
+@json_option
+def pull(repo_id: str, name: str, revision: str | None, base: str | None, as_json: bool) -> None:
+    """Bring an adapter from the Hub into the registry, checked like any import."""
+    from hub import open_registry
+    from hub.pull import pull as run_pull
+    from medley.jobs.artifacts import base_identity
+
+    registry = open_registry()
+    hub_id = base_identity(registry, base)[0] if base else None
+    token = os.environ.get("HF_TOKEN") or False
+    version = run_pull(
+        registry, repo_id, name, revision=revision, token=token, base=hub_id, emit=_progress(is_quiet=as_json)
+    )
+    if as_json:
+        print_json(as_json_row(version))
+        return
+    click.echo(f"Pulled {version.label} (sha256:{version.id[:8]}), base {version.base}.")
+
+
+def show_plan(plan: Any) -> None:
+    """The exact files, and what was checked."""
+    click.echo(f"{plan.repo_id} ({plan.visibility})\n")
+    print_table(["file", "size", "sha256"], [(path, size_text(size), digest[:8]) for path, size, digest in plan.files])
+    click.echo()
+    print_table(["check", "state", "what it says"], plan.checks)
+
+
+def plan_json(plan: Any) -> dict[str, Any]:
+    return {
+        "repo_id": plan.repo_id,
+        "visibility": plan.visibility,
+        "files": [{"path": path, "size_bytes": size, "sha256": digest} for path, size, digest in plan.files],
+        "checks": [{"check": check, "state": state, "text": text} for check, state, text in plan.checks],
+        "card": plan.card,
+    }
+
+
+def _token() -> str:
+    token = os.environ.get("HF_TOKEN")
+    if not token:
+        raise HubError(
+            "Publishing needs a token with write access: create one at huggingface.co/settings/tokens "
+            "and set HF_TOKEN for this command."
+        )
+    return token
+
+
+def _progress(*, is_quiet: bool) -> Any:
+    def emit(kind: str, **fields: Any) -> None:
+        if not is_quiet and fields.get("text"):
+            click.echo(fields["text"], err=True)
+
+    return emit
