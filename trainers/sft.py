@@ -22,7 +22,6 @@ from trainers.reporting import Reporter, Sampler
 from trainers.work import TrainResult, TrainWork
 
 IGNORED = -100  # the label of a token that the loss passes over, everywhere in PyTorch
-SHORT_DTYPE = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
 def train(options: SFTOptions, work: TrainWork) -> TrainResult:
@@ -37,11 +36,7 @@ def train(options: SFTOptions, work: TrainWork) -> TrainResult:
         ParameterError: the targets match no module.
     """
     work.emit("progress", step=0, total=0, text="Loading the base model")
-    base = load_base(
-        work.base_dir,
-        quant=None if options.quant == "none" else options.quant,
-        device=None if options.device == "auto" else options.device,
-    )
+    base = load_base(work.base_dir, quant=options.quant, device=options.device)
     train_rows, eval_rows = _splits(options, work)
     train_set = _dataset(train_rows, base, options, work, split="train")
     eval_set = _dataset(eval_rows, base, options, work, split="eval") if eval_rows else None
@@ -171,7 +166,7 @@ def _finish(
         checkpoint=newest_checkpoint(work.out_dir),
         steps=trainer.state.global_step,
         was_stopped=reporter.was_stopped,
-        trained_on="nf4" if base.device.quant == "4bit" else SHORT_DTYPE[base.device.dtype],
+        trained_on=base.device.trained_on,
         template_hash=base.template_hash,
         metrics=_final_metrics(trainer, reporter, summary),
     )

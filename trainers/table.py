@@ -1,4 +1,4 @@
-"""The trainers there are. One more: a file with `train(options, work) -> TrainResult`, an options class, a line here."""
+"""The trainers there are. One more: a file with `train(options, work)`, an options class and a line here."""
 
 import importlib
 from dataclasses import dataclass
