@@ -1,0 +1,42 @@
+"""The application: work that takes longer than a second, done by a process of its own and written down.
+
+    jobs = open_jobs()
+    job = jobs.submit(train_spec(registry, "sft", base=None, data="pirate-data", name="pirate"))
+    for event in follow_job(jobs, job.id): …
+
+This package alone turns names into folders and results into registry versions. Importing it is cheap.
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {  # no function is named like a file here: the package's attribute would then be the file
+    "EnginePool": "panes",
+    "Grace": "queue",
+    "Job": "job",
+    "JobSpec": "spec",
+    "Jobs": "desk",
+    "OpenPanes": "panes",
+    "add_base": "artifacts",
+    "base_folder": "artifacts",
+    "base_identity": "artifacts",
+    "base_of": "artifacts",
+    "find_adapter": "artifacts",
+    "find_base": "artifacts",
+    "follow_job": "follow",
+    "import_spec": "build",
+    "merge_spec": "build",
+    "open_jobs": "desk",
+    "open_panes": "panes",
+    "parse_pane": "panes",
+    "parse_spec": "spec",
+    "train_recipe_spec": "build",
+    "train_spec": "build",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
