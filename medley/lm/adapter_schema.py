@@ -29,7 +29,7 @@ def find_problems(raw: Mapping[str, Any]) -> list[str]:
     """Everything that is wrong with a configuration, one sentence each."""
     kind = raw.get("peft_type")
     if not isinstance(kind, str) or kind not in KINDS:
-        shown = "is missing" if kind is None else f"is {str(kind)[:60]!r}"
+        shown = "is missing" if kind is None else f"is {kind!r:.60}"
         return [f"peft_type {shown}; it must be one of {', '.join(KINDS)}."]
     checks = KINDS[kind]
     problems = [f"{key} is missing." for key in ("r",) if kind == "LORA" and raw.get(key) is None]
@@ -38,7 +38,7 @@ def find_problems(raw: Mapping[str, Any]) -> list[str]:
             continue
         wish = checks[key](value) if key in checks else _unknown(value)
         if wish:
-            problems.append(f"{key[:60]!r} {wish}, got {str(value)[:60]!r}.")
+            problems.append(f"{key[:60]!r} {wish}, got {value!r:.60}.")
     return problems
 
 
