@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from medley.errors import AdapterFormatError, ParameterError
-from medley.lm.adapter_file import open_adapter
-from medley.lm.adapter_tensors import iterate_scaled_factors, read_factors, read_scaled_factors, write_adapter
 from peft import PeftModel
 from peft.utils.other import get_pattern_key
 from transformers import AutoModelForCausalLM
 
+from medley.errors import AdapterFormatError, ParameterError
+from medley.lm.adapter_file import open_adapter
+from medley.lm.adapter_tensors import iterate_scaled_factors, read_factors, read_scaled_factors, write_adapter
 from tests.tiny_model import TINY_BASE_ID
 
 Q0 = "model.layers.0.self_attn.q_proj"
