@@ -16,8 +16,8 @@ SAMPLE_TEXT = [
 ]
 
 
-def write_tiny_base(folder: Path) -> Path:
-    """A two-layer Llama (hidden 32, 4 heads, 2 key-value heads, tied embeddings) saved in `folder`."""
+def write_tiny_base(folder: Path, hidden_size: int = 32) -> Path:
+    """A two-layer Llama (4 heads, 2 key-value heads, tied embeddings) saved in `folder`; 4-bit needs hidden 64."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -36,8 +36,8 @@ def write_tiny_base(folder: Path) -> Path:
     tokenizer.save_pretrained(folder)
     config = LlamaConfig(
         vocab_size=384,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

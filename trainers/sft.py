@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import set_seed
+from transformers import PrinterCallback, set_seed
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
@@ -51,6 +51,7 @@ def train(options: SFTOptions, work: TrainWork) -> TrainResult:
         processing_class=base.tokenizer,
         callbacks=[reporter, *_samplers(options, work, base, eval_rows)],
     )
+    trainer.remove_callback(PrinterCallback)  # every number is an event already
     outcome = trainer.train(resume_from_checkpoint=str(work.resume_from) if work.resume_from else None)
     if eval_set is not None and not reporter.was_stopped and reporter.last_eval_step != trainer.state.global_step:
         trainer.evaluate()

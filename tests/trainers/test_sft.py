@@ -10,7 +10,7 @@ import torch
 
 from medley.errors import DatasetError, ParameterError
 from medley.lm.adapter_file import file_sha256, open_adapter
-from tests.tiny_model import TINY_BASE_ID
+from tests.tiny_model import TINY_BASE_ID, write_tiny_base
 from trainers import SFTOptions, TrainResult
 
 RunSFT = Callable[..., TrainResult]
@@ -33,7 +33,9 @@ def test_the_loss_falls_and_the_base_is_untouched(run_sft: RunSFT, tiny_base: Pa
     result = run_sft("run", options, emit=collect(events))
     losses = [event["loss"] for event in events if event["kind"] == "metric" and "loss" in event]
     assert len(losses) == result.steps == 60  # 8 rows, 4 a step, 30 epochs
-    assert losses[-1] < 0.5 * losses[0]
+    accuracies = [event["mean_token_accuracy"] for event in events if "mean_token_accuracy" in event]
+    assert losses[-1] < losses[0] - 0.3  # tied random embeddings of this size cannot go much lower
+    assert accuracies[0] < 0.2 < 0.6 < accuracies[-1]
     assert result.metrics["eval_loss"] < result.metrics["eval_loss_before"]
     assert file_sha256(tiny_base / "model.safetensors") == before
 
@@ -123,13 +125,14 @@ def test_continuing_an_adapter_starts_from_its_weights(run_sft: RunSFT, make_ada
         torch.testing.assert_close(after[name].float(), before[name].float(), atol=1e-4, rtol=1e-2)
 
 
-def test_qlora_trains_on_a_four_bit_base(run_sft: RunSFT) -> None:
+def test_qlora_trains_on_a_four_bit_base(run_sft: RunSFT, tmp_path: Path) -> None:
+    base_dir = write_tiny_base(tmp_path / "base", hidden_size=64)
     events: list[dict[str, Any]] = []
     options = SFTOptions(epochs=15, learning_rate=1e-2, quant="4bit", **FAST)
-    result = run_sft("run", options, emit=collect(events))
+    result = run_sft("run", options, emit=collect(events), base_dir=base_dir)
     losses = [event["loss"] for event in events if "loss" in event]
     assert result.trained_on == "nf4"
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < losses[0] - 0.15
 
 
 def test_events_tell_progress_samples_and_checkpoints(run_sft: RunSFT) -> None:
