@@ -1,0 +1,110 @@
+"""What tokenising a dataset found: lengths, cut rows, rows with nothing to train, answers that never end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from medley.corpus.tokens import Encoded
+
+PERCENTILES = (0, 50, 90, 95, 99, 100)
+HISTOGRAM_BINS = 20
+
+
+@dataclass(frozen=True)
+class TokenReport:
+    """Counts over a split, in rows unless the name says tokens.
+
+    Attributes:
+        rows: rows that are trained on.
+        all_masked: rows dropped because truncation left nothing of their answer.
+        truncated: rows whose end was cut off (some of these are also in `all_masked`).
+        missing_eos: rows that were not cut and still do not end with an end-of-turn token.
+        special_in_text: rows whose own text contains a special token of the base, such as <|im_end|>.
+        tokens, trained_tokens: over the rows that are trained on, after truncation.
+        length_percentiles: percentile (0 to 100) -> tokens of a row before truncation.
+        length_histogram: (from, below, rows) bins of equal width, before truncation.
+        max_length: tokens kept of a row, or None.
+    """
+
+    rows: int
+    all_masked: int
+    truncated: int
+    missing_eos: int
+    special_in_text: int
+    tokens: int
+    trained_tokens: int
+    length_percentiles: Mapping[int, int]
+    length_histogram: tuple[tuple[int, int, int], ...]
+    max_length: int | None
+
+    @property
+    def truncated_share(self) -> float:
+        """The share of all rows whose end was cut off, in [0, 1]."""
+        seen = self.rows + self.all_masked
+        return self.truncated / seen if seen else 0.0
+
+    def warnings(self) -> list[str]:
+        """What a person should know before training, one plain sentence each."""
+        cut = self.truncated - self.all_masked
+        found = [
+            (self.all_masked, f"{self.all_masked} rows are left out: their answer begins after {self.max_length} tokens."),
+            (cut, f"{cut} answers are cut off at {self.max_length} tokens, so they do not end."),
+            (self.missing_eos, f"{self.missing_eos} rows do not end with an end-of-turn token: the model may not stop."),
+            (self.special_in_text, f"{self.special_in_text} rows contain special tokens of the base as plain text."),
+        ]
+        return [sentence for count, sentence in found if count]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def report_tokens(
+    rows: Sequence[Mapping[str, Any]],
+    encoded: Sequence[Encoded],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None,
+) -> TokenReport:
+    """The counts over all rows of a split, those with nothing to train included."""
+    kept = [each for each in encoded if any(each.trained)]
+    lengths = sorted(each.full_length for each in encoded)
+    special = [token for token in tokenizer.get_added_vocab() if token.strip()]
+    return TokenReport(
+        rows=len(kept),
+        all_masked=len(encoded) - len(kept),
+        truncated=sum(each.is_truncated for each in encoded),
+        missing_eos=sum(not each.ends_with_eos and not each.is_truncated for each in encoded),
+        special_in_text=sum(any(token in text for text in _texts(row) for token in special) for row in rows),
+        tokens=sum(len(each.input_ids) for each in kept),
+        trained_tokens=sum(sum(each.trained) for each in kept),
+        length_percentiles={percent: percentile(lengths, percent) for percent in PERCENTILES} if lengths else {},
+        length_histogram=histogram(lengths),
+        max_length=max_length,
+    )
+
+
+def _texts(row: Mapping[str, Any]) -> list[str]:
+    return [message["content"] for part in row.values() if isinstance(part, list) for message in part]
+
+
+def percentile(sorted_values: Sequence[int], percent: float) -> int:
+    """The nearest-rank percentile: the smallest value that at least `percent` of the values do not exceed."""
+    rank = -(-len(sorted_values) * percent // 100)  # rounded up
+    return sorted_values[max(0, int(rank) - 1)]
+
+
+def histogram(sorted_values: Sequence[int], bins: int = HISTOGRAM_BINS) -> tuple[tuple[int, int, int], ...]:
+    """(from, below, count) for at most `bins` bins of one width that hold every value; () when there are none."""
+    if not sorted_values:
+        return ()
+    low, high = sorted_values[0], sorted_values[-1]
+    width = -(-(high - low + 1) // bins)
+    counts = [0] * (-(-(high - low + 1) // width))
+    for value in sorted_values:
+        counts[(value - low) // width] += 1
+    return tuple((low + number * width, low + (number + 1) * width, count) for number, count in enumerate(counts))
