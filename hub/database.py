@@ -129,6 +129,7 @@ def storage_errors(failure: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        reason += f" ({error.filename})" if error.filename else ""
         advice = "Free some space and try again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise StorageError(f"{failure}: {reason}. {advice}".rstrip()) from error
     except sqlite3.DatabaseError as error:

@@ -95,19 +95,21 @@ def collect(connection: sqlite3.Connection, store: Store, grace_s: float) -> GcR
 def _forget(connection: sqlite3.Connection, before: float) -> tuple[list[str], list[str]]:
     removed, waiting = [], []
     query = "SELECT sequence, name, number, content_id AS id, hidden, is_forced FROM versions WHERE hidden IS NOT NULL"
-    for row in connection.execute(f"{query} ORDER BY name, number").fetchall():
-        label = f"{row['name']}:v{row['number']}"
-        is_needed = (
-            not row["is_forced"] and not _is_shown_elsewhere(connection, row) and child_ids(connection, row["id"])
-        )
-        if row["hidden"] > before or is_needed:
-            waiting.append(label)
+    for row in connection.execute(f"{query} ORDER BY sequence DESC").fetchall():  # children go before their parents
+        is_free = row["is_forced"] or _is_shown_elsewhere(connection, row) or not _has_children(connection, row["id"])
+        if row["hidden"] > before or not is_free:
+            waiting.append(f"{row['name']}:v{row['number']}")
             continue
-        removed.append(label)
+        removed.append(f"{row['name']}:v{row['number']}")
         connection.execute("DELETE FROM versions WHERE sequence = ?", (row["sequence"],))
         unused = "DELETE FROM contents WHERE id = ? AND NOT EXISTS (SELECT 1 FROM versions WHERE content_id = ?)"
         connection.execute(unused, (row["id"], row["id"]))
-    return removed, waiting
+    return sorted(removed), sorted(waiting)
+
+
+def _has_children(connection: sqlite3.Connection, id: str) -> bool:
+    """Hidden children count too: they may be restored, and then their lineage should be whole."""
+    return connection.execute("SELECT 1 FROM parents WHERE parent_id = ?", (id,)).fetchone() is not None
 
 
 def _is_shown_elsewhere(connection: sqlite3.Connection, row: sqlite3.Row) -> bool:

@@ -96,7 +96,7 @@ def parse_reference(text: str) -> Reference:
     if _EXACT_NUMBER.fullmatch(rest):
         return Reference(name, number=int(rest[1:]))
     if _NUMBER.fullmatch(rest):
-        raise InvalidNameError(f"{quoted(text)} names no version: versions are written {name}:v1, {name}:v2, …")
+        raise InvalidNameError(f"{quoted(text)} names no version: versions are written {name}:v1, {name}:v2, ...")
     check_alias(rest)
     return Reference(name, alias=rest)
 

@@ -1,6 +1,7 @@
 """The one transaction that makes a published content visible under a name."""
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -8,24 +9,28 @@ from typing import Any
 
 from hub.database import transaction
 from hub.manifest import Manifest
-from hub.names import check_name, is_id
+from hub.names import check_name, is_id, quoted
 from hub.records import KINDS, by_sequence, metadata_text, refresh_newest
 from medley.errors import InvalidNameError, ParameterError
 
+_BASE = re.compile(r"folder:[0-9a-f]{8,64}|[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")  # never a path
+
 
 def check_new(connection: sqlite3.Connection, name: str, manifest: Manifest) -> None:
-    """All that can be checked before a byte is copied: the name, the kind, the parents' ids.
+    """All that can be checked before a byte is copied: the name, the kind, the base, the parents' ids.
 
     Raises:
         InvalidNameError: the name cannot be used, or belongs to another kind.
-        ParameterError: an unknown kind, or a parent that is not a whole id.
+        ParameterError: an unknown kind, a base that is a path, or a parent that is not a whole id.
     """
     check_name(name)
     if manifest.kind not in KINDS:
-        raise ParameterError(f"kind must be one of {', '.join(KINDS)}, got '{manifest.kind}'.")
+        raise ParameterError(f"kind must be one of {', '.join(KINDS)}, got {quoted(manifest.kind)}.")
+    if manifest.base is not None and not _BASE.fullmatch(manifest.base):
+        raise ParameterError(f"base must be a Hub id or folder:<digest>, got {quoted(manifest.base)}.")
     for parent in manifest.parents:
         if not is_id(parent.id):
-            raise ParameterError(f"A parent must be a whole id of 64 hex digits, got '{parent.id}'.")
+            raise ParameterError(f"A parent must be a whole id of 64 hex digits, got {quoted(parent.id)}.")
     _check_kind(connection, name, manifest.kind)
 
 

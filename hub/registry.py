@@ -168,8 +168,8 @@ class Registry:
         """Set metadata fields of a content (of every version that has it); None takes a field away."""
         with storage_errors(f"The metadata of {id[:12]} were not changed"), transaction(self._connection) as connection:
             old = json.loads(self._content(id, "metadata")["metadata"])
-            merged = {key: value for key, value in {**old, **fields}.items() if value is not None}
-            text = records.metadata_text(merged)
+            kept = {key: value for key, value in old.items() if key not in fields}
+            text = records.metadata_text({**kept, **{key: value for key, value in fields.items() if value is not None}})
             connection.execute("UPDATE contents SET metadata = ? WHERE id = ?", (text, id))
             return self._version(records.by_ids(connection, [id])[id])
 

@@ -131,11 +131,11 @@ def compare(folder: Path, files: tuple[FileEntry, ...]) -> list[tuple[str, str]]
     expected = {entry.path: entry for entry in files}
     folders = {parent.as_posix() for path in expected for parent in Path(path).parents}
     try:
-        found = {path for path, _ in walk(folder)}
+        found = {path for path, mode in walk(folder) if not (path in folders and stat.S_ISDIR(mode))}
     except OSError:
         return [("", "unreadable")]
     differences = [(path, what) for path, entry in expected.items() if (what := _state(folder / path, entry))]
-    differences += [(path, "extra") for path in found - expected.keys() - folders]
+    differences += [(path, "extra") for path in found - expected.keys()]
     return sorted(differences)
 
 
@@ -168,10 +168,11 @@ def _own(folder: Path, flags: int) -> int | None:
     descriptor = os.open(owner, os.O_RDWR | os.O_CLOEXEC | flags, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink:  # else it was removed between our open and our lock
-            return descriptor
+        is_ours = os.fstat(descriptor).st_nlink > 0  # else it was removed between our open and our lock
     except BlockingIOError:
-        pass
+        is_ours = False
+    if is_ours:
+        return descriptor
     os.close(descriptor)
     return None
 
