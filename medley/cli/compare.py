@@ -25,7 +25,8 @@ def compare(
     """Answer the same prompts with adapters, blends (a=0.6+b=0.4) and the plain model (base)."""
     from hub import open_registry
     from medley.corpus.behaviours import BEHAVIOURS
-    from medley.jobs.comparison import compare as run, read_prompts, shares, write_answers
+    from medley.jobs.comparison import compare as run
+    from medley.jobs.comparison import read_prompts, shares, write_answers
     from medley.jobs.panes import open_panes
 
     prompts = read_prompts(prompts_path)

@@ -105,7 +105,8 @@ def write_answers(answers: Sequence[Answer], path: Path) -> None:
 
 
 PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Medley comparison</title>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Medley comparison</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #1c1917; background: #f5f5f4 }}
 table {{ border-collapse: collapse; background: #fff }}
