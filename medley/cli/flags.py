@@ -15,7 +15,7 @@ def flags_from(options_class: type) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         for each in reversed(describe(options_class)):
-            command = _flag(each)(command)
+            command = flag(each)(command)
         return command
 
     return decorate
@@ -26,23 +26,24 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _flag(option: Option) -> Callable[[Command], Command]:
+def flag(option: Option, note: str = "") -> Callable[[Command], Command]:
+    """A decorator that adds the flag of one option; `note` stands behind its help."""
     dashed = option.name.replace("_", "-")
     if option.type is bool:
-        return click.option(f"--{dashed}/--no-{dashed}", option.name, default=None, help=_help(option))
+        return click.option(f"--{dashed}/--no-{dashed}", option.name, default=None, help=_help(option, note))
     if option.choices:
-        return click.option(f"--{dashed}", option.name, type=click.Choice(option.choices), help=_help(option))
+        return click.option(f"--{dashed}", option.name, type=click.Choice(option.choices), help=_help(option, note))
     if option.type is tuple:
-        return click.option(f"--{dashed}", option.name, callback=_words, metavar="A,B", help=_help(option))
-    return click.option(f"--{dashed}", option.name, type=option.type, help=_help(option))
+        return click.option(f"--{dashed}", option.name, callback=_words, metavar="A,B", help=_help(option, note))
+    return click.option(f"--{dashed}", option.name, type=option.type, help=_help(option, note))
 
 
 def _words(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     return tuple(word.strip() for word in value.split(",") if word.strip()) if value is not None else None
 
 
-def _help(option: Option) -> str:
-    notes = []
+def _help(option: Option, note: str) -> str:
+    notes = [note] if note else []
     if option.type in (int, float) and range_text(option) != "finite":
         notes.append(range_text(option))
     if option.default is not None:

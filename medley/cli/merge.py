@@ -1,0 +1,117 @@
+"""`medley merge`: a recipe file, or a method with NAME=WEIGHT inputs; with --dry-run only the preflight."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medley.cli.flags import flag, given
+from medley.cli.follow import run_job
+from medley.cli.output import json_option, print_json, print_table
+from medley.errors import ParameterError, ProblemsError
+from merging import METHODS
+
+if TYPE_CHECKING:
+    from merging import Preflight, Recipe
+
+KEYS = ("space", "rank", "seed", "variant", "dtype")
+
+
+def method_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One flag for each parameter that any method has, except the weight, which stands behind the name."""
+    parameters = {each.name: each for method in METHODS.values() for each in method.parameters if each.name != "weight"}
+    for name, parameter in reversed(parameters.items()):
+        users = ", ".join(method.name for method in METHODS.values() if method.parameter(name))
+        command = flag(parameter, note=f"for {users}")(command)
+    return command
+
+
+@click.command()
+@click.argument("inputs", metavar="RECIPE.yaml | NAME[=WEIGHT]…", nargs=-1, required=True)
+@click.option("--name", help="Name of the new adapter in the registry.")
+@click.option("--method", type=click.Choice(list(METHODS)), help="How to merge; not with a recipe file.")
+@click.option("--space", type=click.Choice(["core", "delta"]), help="Where elementwise methods look. [default core]")
+@click.option("--rank", help="auto, exact, a whole number, or energy:0.99. [default auto]")
+@click.option("--seed", type=int, help="Of the methods that draw at random. [default 0]")
+@click.option("--variant", type=click.Choice(["mergekit", "paper"]), help="Whose rule, where they differ.")
+@click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="Of the result.")
+@click.option("--dry-run", is_flag=True, help="Only check and estimate; nothing is written.")
+@click.option("--background", is_flag=True, help="Return at once; the job goes on.")
+@json_option
+@method_flags
+def merge(
+    inputs: tuple[str, ...],
+    name: str | None,
+    method: str | None,
+    dry_run: bool,
+    background: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Merge adapters into a new one, without loading their base.
+
+    For slerp, `a=w1 b=w2` means t = w2/(w1+w2). A weight that is not given is 1/n for linear and 1 elsewhere.
+    """
+    from hub import open_registry
+    from medley.jobs import merge_preflight, merge_spec, open_jobs
+
+    recipe = read_inputs(inputs, method, settings)
+    registry = open_registry()
+    if dry_run:
+        report(merge_preflight(registry, recipe), as_json=as_json)
+        return
+    if name is None:
+        raise click.UsageError("Missing option '--name'.")
+    spec = merge_spec(registry, recipe, name=name)
+    jobs = open_jobs()
+    run_job(jobs, jobs.submit(spec), in_background=background, as_json=as_json)
+
+
+def read_inputs(inputs: tuple[str, ...], method: str | None, settings: dict[str, Any]) -> "Recipe":
+    """The recipe that the arguments name or describe."""
+    from merging import parse_recipe, recipe_from_weights
+
+    is_recipe = len(inputs) == 1 and Path(inputs[0]).suffix in {".yaml", ".yml"}
+    if is_recipe and (method or given(settings)):
+        raise click.UsageError("A recipe file says everything itself; leave the other flags out.")
+    if is_recipe:
+        return parse_recipe(Path(inputs[0]))
+    if method is None:
+        raise click.UsageError("Give --method, or a recipe file.")
+    parameters = {key: value for key, value in settings.items() if key not in KEYS}
+    keys = {key: settings[key] for key in KEYS}
+    return recipe_from_weights(method, [parse_input(text) for text in inputs], parameters, **keys)
+
+
+def parse_input(text: str) -> tuple[str, float | None]:
+    """`pirate:v3=0.4` as ("pirate:v3", 0.4); without a weight None.
+
+    Raises:
+        ParameterError: what follows the equals sign is no number.
+    """
+    ref, equals, weight = text.rpartition("=")
+    if not equals:
+        return text, None
+    try:
+        return ref, float(weight)
+    except ValueError as error:
+        raise ParameterError(f"The weight of '{ref}' must be a number, got '{weight}'.") from error
+
+
+def report(preflight: "Preflight", *, as_json: bool) -> None:
+    """What a merge would do; problems end the program with 1, all of them at once.
+
+    Raises:
+        ProblemsError: the merge would be refused.
+    """
+    if as_json:
+        print_json(preflight.to_mapping())
+    else:
+        for warning in preflight.warnings:
+            click.echo(f"Warning: {warning}")
+        print_table(["input", "rank", "modules", "base"], preflight.input_rows())
+    if preflight.problems:
+        raise ProblemsError("the recipe", preflight.problems)
+    if not as_json:
+        click.echo("\nNothing stands in the way of this merge.")
