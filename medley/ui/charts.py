@@ -1,0 +1,186 @@
+"""Small pictures drawn as SVG and HTML in the page's own colours: curves, sparklines, bars, heat maps.
+
+The plot stretches with its place while words keep their size, so a curve is readable on a phone. No script, no canvas,
+no network; hovering shows the numbers through the browser's own tooltips.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medley.ui.markup import escape
+from medley.ui.numbers import number_text
+
+MAX_POINTS = 400  # more cannot be told apart and would slow the page down
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve: its name in the legend, (x, y) points by growing x, and a tone (teal, amber, stone, plum)."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    tone: str = "teal"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line with a word, such as the chosen rank or the longest row allowed."""
+
+    x: float
+    text: str
+
+
+def thin_out(points: Sequence[tuple[float, float]], limit: int = MAX_POINTS) -> list[tuple[float, float]]:
+    """At most `limit` points spread evenly, the first and the last among them."""
+    if len(points) <= limit:
+        return list(points)
+    step = (len(points) - 1) / (limit - 1)
+    return [points[round(i * step)] for i in range(limit)]
+
+
+def line_chart(
+    series: Sequence[Series], *, x_name: str, y_name: str, marks: Sequence[Mark] = (), empty_text: str = "No points yet."
+) -> str:
+    """Curves over a common x axis, with ticks, a legend and a tooltip at each x."""
+    drawn = [Series(each.name, thin_out(_finite(each.points)), each.tone) for each in series]
+    drawn = [each for each in drawn if each.points]
+    if not drawn:
+        return f'<div class="m-chart m-blank"><span>{escape(empty_text)}</span></div>'
+    xs = [x for each in drawn for x, _ in each.points] + [mark.x for mark in marks]
+    ys = [y for each in drawn for _, y in each.points]
+    x_ticks, y_ticks = ticks(min(xs), max(xs), whole=all(float(x).is_integer() for x in xs)), ticks(min(ys), max(ys))
+    x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
+    y_low, y_high = min(y_ticks[0], min(ys)), max(y_ticks[-1], max(ys))
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return 100 * (x - x_low) / (x_high - x_low), 100 - 100 * (y - y_low) / ((y_high - y_low) or 1)
+
+    grid = "".join(f'<path class="m-grid" d="M0 {place(0, y)[1]:.2f}H100"/>' for y in y_ticks)
+    lines = "".join(_line([place(x, y) for x, y in each.points], each.tone) for each in drawn)
+    flags = "".join(f'<path class="m-mark" d="M{place(mark.x, 0)[0]:.2f} 0V100"/>' for mark in marks)
+    labels = "".join(f'<span class="m-y" style="top:{place(0, y)[1]:.1f}%">{number_text(y)}</span>' for y in y_ticks)
+    labels += "".join(
+        f'<span class="m-x" style="left:{place(x, 0)[0]:.1f}%">{number_text(x)}</span>'
+        for x in x_ticks
+        if x_low <= x <= x_high
+    )
+    labels += "".join(
+        f'<span class="m-flag" style="left:{place(mark.x, 0)[0]:.1f}%">{escape(mark.text)}</span>' for mark in marks
+    )
+    plot = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{grid}{flags}{lines}</svg>'
+    summary = f"{y_name} over {x_name}: " + "; ".join(
+        f"{each.name} ends at {number_text(each.points[-1][1])}" for each in drawn
+    )
+    return (
+        f'<figure class="m-chart"><figcaption>{_legend(drawn)}<span class="m-axis">{escape(y_name)} by '
+        f'{escape(x_name)}</span></figcaption><div class="m-plot" role="img" aria-label="{escape(summary)}">'
+        f"{plot}{_hover_bands(drawn, place, x_name)}{labels}</div></figure>"
+    )
+
+
+def _line(points: Sequence[tuple[float, float]], tone: str) -> str:
+    path = "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
+    line = f'<path class="m-line m-{tone}" d="{path}"/>'
+    if len(points) <= 30:  # a dot is a line of no length with round ends: it keeps its shape when the plot stretches
+        line += f'<path class="m-dots m-{tone}" d="{"".join(f"M{x:.2f} {y:.2f}h0" for x, y in points)}"/>'
+    return line
+
+
+def _hover_bands(drawn: Sequence[Series], place: object, x_name: str) -> str:
+    at: dict[float, list[str]] = {}
+    for each in drawn:
+        for x, y in each.points:
+            at.setdefault(x, []).append(f"{each.name} {number_text(y)}")
+    xs = sorted(at)
+    lefts = [place(x, 0)[0] for x in xs]  # type: ignore[operator]
+    edges = [0.0, *[(a + b) / 2 for a, b in zip(lefts, lefts[1:], strict=False)], 100.0]
+    return "".join(
+        f'<i class="m-band" style="left:{left:.2f}%;width:{right - left:.2f}%;--at:{(lefts[i] - left):.2f}%" '
+        f'title="{escape(x_name)} {number_text(x)}: {escape(", ".join(at[x]))}"></i>'
+        for i, (x, left, right) in enumerate(zip(xs, edges, edges[1:], strict=False))
+    )
+
+
+def _legend(drawn: Sequence[Series]) -> str:
+    return "".join(f'<span class="m-key m-{each.tone}">{escape(each.name)}</span>' for each in drawn)
+
+
+def sparkline(values: Sequence[float], name: str) -> str:
+    """A curve the size of a word; empty where there are fewer than two values."""
+    values = [value for value in values if math.isfinite(value)]
+    if len(values) < 2:
+        return '<span class="m-spark"></span>'
+    points = thin_out(list(enumerate(values)), 60)
+    low, high = min(values), max(values)
+    last = points[-1][0] or 1
+    place = [(100 * x / last, 30 - 28 * (y - low) / ((high - low) or 1)) for x, y in points]
+    label = f"{name} from {number_text(values[0])} to {number_text(values[-1])}"
+    return (
+        f'<svg class="m-spark" viewBox="0 0 100 32" preserveAspectRatio="none" role="img" aria-label="{escape(label)}">'
+        f"<title>{escape(label)}</title>{_spark_path(place)}</svg>"
+    )
+
+
+def _spark_path(place: Sequence[tuple[float, float]]) -> str:
+    return '<path class="m-line m-teal" d="M' + "L".join(f"{x:.1f} {y:.1f}" for x, y in place) + '"/>'
+
+
+def bars(counts: Sequence[int], edges: Sequence[float], *, x_name: str, marks: Sequence[Mark] = ()) -> str:
+    """A histogram: `counts[i]` things between `edges[i]` and `edges[i + 1]`."""
+    if not counts or not any(counts):
+        return '<div class="m-chart m-blank"><span>Nothing to count yet.</span></div>'
+    low, high, top = edges[0], edges[-1], max(counts)
+
+    def left(x: float) -> float:
+        return 100 * min(1.0, max(0.0, (x - low) / ((high - low) or 1)))
+
+    columns = "".join(
+        f'<i class="m-column" style="left:{left(a):.2f}%;width:{max(0.4, left(b) - left(a) - 0.5):.2f}%;'
+        f'height:{100 * count / top:.1f}%" title="{number_text(a)} to {number_text(b)} {escape(x_name)}: {count}"></i>'
+        for count, a, b in zip(counts, edges, edges[1:], strict=False)
+    )
+    flags = "".join(
+        f'<i class="m-rule" style="left:{left(m.x):.2f}%"></i><span class="m-flag" style="left:{left(m.x):.1f}%">'
+        f"{escape(m.text)}</span>"
+        for m in marks
+    )
+    labels = "".join(
+        f'<span class="m-x" style="left:{left(x):.1f}%">{number_text(x)}</span>'
+        for x in ticks(low, high, whole=True)
+        if low <= x <= high
+    )
+    return (
+        f'<figure class="m-chart m-low"><figcaption><span class="m-axis">rows by {escape(x_name)}</span></figcaption>'
+        f'<div class="m-plot" role="img" aria-label="rows by {escape(x_name)}">{columns}{flags}{labels}'
+        f'<span class="m-y" style="top:0">{top}</span></div></figure>'
+    )
+
+
+def heat_map(labels: Sequence[str], values: Sequence[Sequence[float]]) -> str:
+    """A square of cosines from -1 to 1; every cell shows its number, so colour is never all there is."""
+    head = "".join(f'<th scope="col"><span>{escape(label)}</span></th>' for label in labels)
+    rows = ""
+    for label, row in zip(labels, values, strict=True):
+        cells = "".join(
+            f'<td style="--share:{round(100 * min(1.0, abs(value)))}%" class="{"m-minus" if value < 0 else "m-plus"}">'
+            f"{value:.2f}</td>"
+            for value in row
+        )
+        rows += f'<tr><th scope="row"><span>{escape(label)}</span></th>{cells}</tr>'
+    return f'<div class="m-scroll"><table class="m-heat"><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def ticks(low: float, high: float, *, whole: bool = False, count: int = 5) -> list[float]:
+    """About `count` round numbers that enclose low … high."""
+    span = (high - low) or abs(high) or 1.0
+    step = 10 ** math.floor(math.log10(span / count))
+    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= count)
+    if whole:
+        step = max(1.0, step)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]

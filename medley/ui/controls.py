@@ -1,0 +1,68 @@
+"""Form controls made from options: one control per field, with its range, default and help, and back to values.
+
+Nothing about an option is typed again here; a new field in an options class appears in the form by itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from medley.options import Option, check
+
+WORDS = {"lr": "Learning-rate", "rslora": "rsLoRA", "lora": "LoRA", "quant": "Precision of the base", "eval": "Eval"}
+CHOICE_WORDS = {"none": "16-bit", "4bit": "4-bit (NF4)"}
+MAX_SLIDER_RANGE = 1.0  # wider ranges are typed: nobody finds 2e-4 with a mouse
+
+
+def label_of(name: str) -> str:
+    """The option's name in words: "learning_rate" is "Learning rate"."""
+    words = [WORDS.get(word, word) for word in name.split("_")]
+    return words[0][:1].upper() + words[0][1:] + "".join(f" {word}" for word in words[1:])
+
+
+def control(option: Option, **settings: Any) -> gr.components.FormComponent:
+    """The control for one option; `settings` go to Gradio as they are."""
+    common = {"label": label_of(option.name), "info": option.help, "elem_id": f"option-{option.name}", **settings}
+    if option.type is bool:
+        return gr.Checkbox(value=bool(option.default), **common)
+    if option.choices:
+        choices = [(CHOICE_WORDS.get(word, word), word) for word in option.choices]
+        return gr.Dropdown(choices, value=option.default, **common)
+    if option.type is float and _is_share(option):
+        low = option.low if option.low is not None else option.above or 0.0
+        return gr.Slider(low, option.high, value=option.default, step=0.01, **common)
+    if option.type in (int, float):
+        return gr.Number(value=option.default, precision=0 if option.type is int else None, **common)
+    return gr.Textbox(value=to_text(option, option.default), max_lines=1, **common)
+
+
+def _is_share(option: Option) -> bool:
+    low = option.low if option.low is not None else option.above
+    is_short = low is not None and option.high is not None and option.high - low <= MAX_SLIDER_RANGE
+    return is_short and not (option.default is not None and 0 < option.default < 0.01)
+
+
+def to_text(option: Option, value: Any) -> Any:
+    """A value as its control shows it."""
+    return ", ".join(value) if option.type is tuple and value is not None else value
+
+
+def to_value(option: Option, shown: Any) -> Any:
+    """What a control holds as the option's value, checked.
+
+    Raises:
+        ParameterError: outside the range, or not of the option's type.
+    """
+    if option.type is tuple:
+        shown = tuple(part.strip() for part in str(shown or "").split(",") if part.strip())
+    if shown == "" or shown is None:
+        shown = None if option.optional else option.default
+    if option.type is int and isinstance(shown, float) and shown.is_integer():
+        shown = int(shown)
+    return check(option, shown)
+
+
+def changed(options: Sequence[Option], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the values that differ from their defaults: what a command line or a recipe has to say."""
+    return {each.name: values[each.name] for each in options if values[each.name] != each.default}
