@@ -1,0 +1,143 @@
+"""Blends of LoRA adapters added to a base model's linear layers, a blend for each row of the batch.
+
+The factors of all adapters in use are stacked per module: A is (R, in) and B is (out, R) with R the sum of their ranks.
+A row's blend is R coefficients: y += ((x Aᵀ) · c) Bᵀ. Another blend is other coefficients; no weight moves. Layers that
+read the same input (q, k, v; gate, up) share one product with their stacked A.
+
+Legend: N rows of the batch, T tokens of a row, R stacked rank.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from medley.errors import IncompatibleError
+
+Factors = tuple[torch.Tensor, torch.Tensor]  # (B, A), the scale in B
+
+SHARED_INPUT = (frozenset({"q_proj", "k_proj", "v_proj"}), frozenset({"gate_proj", "up_proj"}))
+FEW_TOKENS = 64  # up to here a CPU multiplies small matrices faster in float32 than in bfloat16
+
+
+def factor_dtype(compute: torch.dtype, device: torch.device) -> torch.dtype:
+    """In what the factors are kept: float32 on a CPU, the base's own numbers elsewhere.
+
+    A bf16 product costs a CPU some 20 microseconds however small it is, one in float32 3 to 10, and while answering
+    token by token these small products are all there is.
+    """
+    return torch.float32 if device.type == "cpu" else compute
+
+
+class _Group:
+    """Modules that read the same input, with their stacked factors."""
+
+    def __init__(self, names: Sequence[str], adapters: Sequence[Mapping[str, Factors]]) -> None:
+        self.owner: list[int] = []  # which adapter each stacked rank belongs to
+        self.slices: dict[str, slice] = {}
+        self.b_t: dict[str, torch.Tensor] = {}  # (R of the module, out)
+        a_parts = []
+        for name in names:
+            held = [(index, adapter[name]) for index, adapter in enumerate(adapters) if name in adapter]
+            start = len(self.owner)
+            for index, (_, a) in held:
+                a_parts.append(a)
+                self.owner.extend([index] * a.shape[0])
+            self.slices[name] = slice(start, len(self.owner))
+            self.b_t[name] = torch.cat([b.t() for _, (b, _) in held]).contiguous()
+        self.a = torch.cat(a_parts).contiguous()
+        self.coefficients: torch.Tensor | None = None  # (N, R)
+        self._input: torch.Tensor | None = None
+        self._hidden: torch.Tensor | None = None
+
+    def set_coefficients(self, weights: torch.Tensor) -> None:
+        """weights: (N, adapters)."""
+        self.coefficients = weights[:, self.owner].to(self.a.device, self.a.dtype)
+        self.forget_input()
+
+    def add_delta(self, name: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """y with the row's own blend of deltas for x added, in place."""
+        if x is not self._input:
+            self._input, self._hidden = x, self._project(x)
+        b_t, hidden = self.b_t[name], self._hidden[:, self.slices[name]]
+        if hidden.dtype != b_t.dtype:
+            b_t = b_t.to(hidden.dtype)
+        flat = y.view(-1, y.shape[-1])
+        if flat.dtype == hidden.dtype:
+            flat.addmm_(hidden, b_t)
+        else:
+            flat.add_(hidden @ b_t)
+        return y
+
+    def _project(self, x: torch.Tensor) -> torch.Tensor:
+        """(x Aᵀ) · c as (N·T, R); in float32 for a few tokens on a CPU, else in x's own numbers."""
+        rows, stacked_rank = self.coefficients.shape
+        if rows > 1 and (x.dim() != 3 or x.shape[0] != rows):
+            raise IncompatibleError(
+                "This base mixes the rows of a batch inside a layer that an adapter changes (as mixtures of experts "
+                "do), so blends cannot answer side by side on it. Ask one pane at a time."
+            )
+        count = x.numel() // x.shape[-1]
+        dtype = self.a.dtype if count <= FEW_TOKENS else x.dtype
+        hidden = F.linear(x.to(dtype), self.a.to(dtype)).view(rows, -1, stacked_rank)
+        return hidden.mul_(self.coefficients.to(dtype)[:, None, :]).view(count, stacked_rank)
+
+    def forget_input(self) -> None:
+        self._input = self._hidden = None
+
+
+class BlendLayers:
+    """The stacked factors of some adapters, ready to be attached to the model they fit.
+
+    Args:
+        model: the base.
+        adapters: for each, module name -> (B, A) on the model's device, the scale already in B.
+    """
+
+    def __init__(self, model: nn.Module, adapters: Sequence[Mapping[str, Factors]]) -> None:
+        self._model = model
+        names = {name for adapter in adapters for name in adapter}
+        self._groups = [(group, _Group(group, adapters)) for group in group_by_input(names)]
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def attach(self, weights: torch.Tensor) -> None:
+        """From now on the model adds the blends to what its layers give.
+
+        Args:
+            weights: (N, adapters), a row's weight of each adapter.
+        """
+        self.set_weights(weights)
+        for names, group in self._groups:
+            for name in names:
+                self._handles.append(self._model.get_submodule(name).register_forward_hook(_hook(group, name)))
+
+    def set_weights(self, weights: torch.Tensor) -> None:
+        """Other blends, or fewer rows: (N, adapters)."""
+        for _, group in self._groups:
+            group.set_coefficients(weights)
+
+    def detach(self) -> None:
+        """The model is the bare base again."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        for _, group in self._groups:
+            group.forget_input()
+
+
+def _hook(group: _Group, name: str) -> Callable[..., torch.Tensor]:
+    def add(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        return group.add_delta(name, inputs[0], output)
+
+    return add
+
+
+def group_by_input(names: set[str]) -> list[list[str]]:
+    """Module names, those that read the same input together, in a fixed order."""
+    groups: dict[tuple[str, object], list[str]] = {}
+    for name in sorted(names):
+        parent, _, leaf = name.rpartition(".")
+        shared = next((each for each in SHARED_INPUT if leaf in each), leaf)
+        groups.setdefault((parent, shared), []).append(name)
+    return list(groups.values())

@@ -1,0 +1,53 @@
+"""What a comparison asks for and what it gets: panes, their growing answers, their whole answers. Plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from medley.lm.prompts import Message
+
+
+@dataclass(frozen=True)
+class Pane:
+    """One answer asked for: a conversation, and the adapters' weights that answer it.
+
+    Attributes:
+        messages: the conversation, oldest first.
+        blend: adapter key -> weight; empty, or all zero, is the base itself.
+    """
+
+    messages: tuple[Message, ...]
+    blend: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PaneUpdate:
+    """What one pane has to say now.
+
+    Attributes:
+        pane: its index.
+        text: new since the last update; may be empty.
+        is_done: True in a pane's last update.
+        finish_reason: "" until then; "stop" (it ended its turn), "length" (its limit) or "stopped" (by the caller).
+        new_tokens: tokens so far, the one that ends the turn included.
+        tokens_per_s: of this pane, the reading of the prompt included.
+        blend: the keys and weights that produced it, without zeros.
+    """
+
+    pane: int
+    text: str
+    is_done: bool
+    finish_reason: str
+    new_tokens: int
+    tokens_per_s: float
+    blend: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole answer; fields as in `PaneUpdate`."""
+
+    text: str
+    finish_reason: str
+    new_tokens: int
+    tokens_per_s: float
+    blend: Mapping[str, float]
