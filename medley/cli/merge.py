@@ -1,5 +1,6 @@
 """`medley merge`: a recipe file, or a method with NAME=WEIGHT inputs; with --dry-run only the preflight."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,13 @@ KEYS = ("space", "rank", "seed", "variant", "dtype")
 
 def method_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """One flag for each parameter that any method has, except the weight, which stands behind the name."""
-    parameters = {each.name: each for method in METHODS.values() for each in method.parameters if each.name != "weight"}
-    for name, parameter in reversed(parameters.items()):
-        users = ", ".join(method.name for method in METHODS.values() if method.parameter(name))
-        command = flag(parameter, note=f"for {users}")(command)
+    names = dict.fromkeys(each.name for method in METHODS.values() for each in method.parameters)
+    for name in reversed([name for name in names if name != "weight"]):
+        users = {method.name: parameter for method in METHODS.values() if (parameter := method.parameter(name))}
+        parameter, *others = users.values()
+        if any(other.default != parameter.default for other in others):
+            parameter = dataclasses.replace(parameter, default=None)  # no single default to show
+        command = flag(parameter, note=f"for {', '.join(users)}")(command)
     return command
 
 
