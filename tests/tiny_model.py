@@ -1,10 +1,11 @@
-"""A tiny Llama with a real tokenizer and chat template, and LoRA adapters on it, made on the fly by the real libraries."""
+"""A tiny Llama with a real tokenizer and chat template, and LoRA adapters on it, made by the real libraries."""
 
 from pathlib import Path
 from typing import Any
 
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 TINY_BASE_ID = "medley-tests/tiny-llama"

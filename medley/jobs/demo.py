@@ -45,7 +45,7 @@ LESSONS = (
     Lesson("pirate", "pirate.jsonl", "demo-pirate-talk", "demo-pirate"),
     Lesson("tidy-list", "tidy-list.json", "demo-tidy-lists", "demo-tidy"),
 )
-TRAINING = {"max_steps": 36, "learning_rate": 1e-3, "rank": 16, "eval_every": 18, "save_every": 18, "samples": 1}
+TRAINING = {"max_steps": 24, "learning_rate": 1e-3, "rank": 16, "eval_every": 12, "save_every": 12, "samples": 1}
 MERGES: dict[str, tuple[str, tuple[float | None, ...], dict[str, Any]]] = {  # name -> method, weights, parameters
     "demo-linear": ("linear", (0.5, 0.5), {}),
     "demo-slerp": ("slerp", (None, None), {"t": 0.5}),
