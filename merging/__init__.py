@@ -1,0 +1,104 @@
+"""Pure maths and one runner: LoRA adapters in, one adapter out, without loading their base model.
+
+`METHODS` is the table of methods. Adding one: a file `merging/<name>.py` with its function, and a line here.
+Nothing in this file imports torch; `merge`, `preflight` and the others are loaded when they are first asked for.
+"""
+
+import importlib
+from typing import Any
+
+from merging.method import DENSITY, LAMBDA, VARIANTS, WEIGHT, Method, Parameter, normalize, rescale
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
+            "linear",
+            "exact",
+            "arXiv:2203.05482",
+            "Use this to average adapters that do similar things; each gets the share that its weight says.",
+            (WEIGHT, normalize(True)),
+            divides_by_weights=True,
+        ),
+        Method(
+            "task_arithmetic",
+            "exact",
+            "arXiv:2212.04089",
+            "Use this to add skills, or with a negative weight to take one away; the safest first try.",
+            (WEIGHT, normalize(False), LAMBDA),
+        ),
+        Method(
+            "slerp",
+            "exact",
+            "Shoemake, SIGGRAPH 1985",
+            "Use this to slide between exactly two adapters without losing strength on the way.",
+            (
+                Parameter(
+                    "t", float, None, "0 is the first adapter, 1 the second.", low=0.0, high=1.0, is_required=True
+                ),
+            ),
+            min_models=2,
+            max_models=2,
+            is_ordered=True,
+        ),
+        Method(
+            "ties",
+            "elementwise",
+            "arXiv:2306.01708",
+            "Use this when adapters disturb each other: small entries go, and each entry follows the majority's sign.",
+            (WEIGHT, DENSITY, normalize(True), rescale(False), LAMBDA),
+            variants=VARIANTS,
+            paper_needs_one_density=True,
+        ),
+        Method(
+            "dare_linear",
+            "elementwise",
+            "arXiv:2311.03099",
+            "Use this to thin many strong adapters at random before adding them up.",
+            (WEIGHT, DENSITY, normalize(False), rescale(True), LAMBDA),
+            variants=VARIANTS,
+        ),
+        Method(
+            "dare_ties",
+            "elementwise",
+            "arXiv:2311.03099",
+            "Use this to thin at random and then let each entry follow the majority's sign.",
+            (WEIGHT, DENSITY, normalize(False), rescale(True), LAMBDA),
+            variants=VARIANTS,
+        ),
+        Method(
+            "concat",
+            "concat",
+            "arXiv:2410.13025",
+            "Use this for the exact weighted sum at once, when a rank as large as all ranks together does not matter.",
+            (WEIGHT,),
+        ),
+        Method(
+            "factor",
+            "factor",
+            "peft's add_weighted_adapter, combination_type='linear'",
+            "Approximate, only for comparison with peft: it averages A and B apart, which adds terms nobody trained.",
+            (WEIGHT,),
+        ),
+    )
+}
+
+_HOME_OF = {  # no file is named like what it offers: the package's attribute would then be the file
+    "merge": "merging.run",
+    "MergeReport": "merging.report",
+    "preflight": "merging.check",
+    "Preflight": "merging.check",
+    "Recipe": "merging.recipe",
+    "parse_recipe": "merging.parse",
+    "recipe_from_weights": "merging.shorthand",
+    "similarity": "merging.spectrum",
+    "energy_by_rank": "merging.spectrum",
+}
+
+__all__ = ["METHODS", "Method", "Parameter", *_HOME_OF]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'merging' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)

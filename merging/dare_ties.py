@@ -1,0 +1,53 @@
+"""DARE before TIES: drop entries at random, then elect signs (Yu et al. 2023, arXiv:2311.03099, section 4.3).
+
+`merge` is mergekit's rule, `merge_paper` the paper's; they differ in the factor that makes up for what was dropped,
+and in the election and the average, which follow the TIES of the same house (see ties.py).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from merging.dare_linear import thin, thin_paper
+from merging.ties import agreeing_sum, agreeing_sum_paper
+
+
+def merge(
+    deltas: Tensor,
+    *,
+    weights: Sequence[float],
+    generator: torch.Generator,
+    density: Sequence[float],
+    normalize: bool = False,
+    rescale: bool = True,
+    lambda_: float = 1.0,
+) -> Tensor:
+    """The merged delta (rows, cols) by mergekit 0.1.5's rule.
+
+    Args:
+        deltas: (n, rows, cols), one per adapter.
+        weights: one per adapter; they count in the election.
+        generator: draws what is dropped, one adapter after the other.
+        density: the chance of each entry to stay, in (0, 1].
+        normalize: divide by the sum of the weights of those that agree.
+        rescale: scale what stays up to the old Σ|entries|.
+        lambda_: multiplies the result.
+    """
+    thinned = thin(deltas, density, generator, rescale=rescale)
+    return lambda_ * agreeing_sum(thinned, weights, normalize=normalize)
+
+
+def merge_paper(
+    deltas: Tensor,
+    *,
+    weights: Sequence[float],
+    generator: torch.Generator,
+    density: Sequence[float],
+    normalize: bool = False,
+    rescale: bool = True,
+    lambda_: float = 1.0,
+) -> Tensor:
+    """The merged delta by the papers' rules: `rescale` divides by the density. Arguments as in `merge`."""
+    thinned = thin_paper(deltas, density, generator, rescale=rescale)
+    return lambda_ * agreeing_sum_paper(thinned, weights, normalize=normalize)

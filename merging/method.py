@@ -1,0 +1,98 @@
+"""What a merge method is to the rest of the program: a row of the table, readable without torch.
+
+The maths is in `merging/<name>.py`, in a function named after the family: `coefficients` for weighted sums of deltas,
+`merge` for rules that look at single entries, `merge_factors` for those that stack or average the factors.
+"""
+
+import importlib
+import keyword
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from medley.options import Option
+
+Family = Literal["exact", "elementwise", "concat", "factor"]
+Scope = Literal["global", "model"]
+VARIANTS = ("mergekit", "paper")
+FUNCTION_OF = {"exact": "coefficients", "elementwise": "merge", "concat": "merge_factors", "factor": "merge_factors"}
+
+
+@dataclass(frozen=True)
+class Parameter(Option):
+    """An option of a method.
+
+    Attributes:
+        scope: "global" for one value of the whole merge, "model" for one per adapter. Both may vary by module.
+        is_required: True where mergekit has no default either.
+    """
+
+    scope: Scope = "global"
+    is_required: bool = False
+
+    @property
+    def argument(self) -> str:
+        """The name in the method's function: `lambda` is a word of Python's own, so it becomes `lambda_`."""
+        return self.name + "_" if keyword.iskeyword(self.name) else self.name
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table of methods.
+
+    Attributes:
+        name: as in recipes; its maths is in `merging/<name>.py`.
+        family: "exact" (a weighted sum of deltas, solved in small matrices), "elementwise" (needs a space),
+            "concat" (factors stacked unchanged) or "factor" (factors averaged: approximate).
+        paper: an arXiv id or the place where it was published.
+        when: one sentence for a person who has to choose.
+        parameters: its own; `weight` is among them where adapters are weighted.
+        variants: "paper" is among them where the paper's rule differs from mergekit's.
+        max_models, min_models: how many adapters it takes.
+        is_ordered: True where exchanging two adapters means something else.
+        divides_by_weights: True where weights that sum to zero are an error.
+        paper_needs_one_density: True where the paper's rule trims whole adapters, so density cannot vary by module.
+    """
+
+    name: str
+    family: Family
+    paper: str
+    when: str
+    parameters: tuple[Parameter, ...]
+    variants: tuple[str, ...] = ("mergekit",)
+    min_models: int = 1
+    max_models: int | None = None
+    is_ordered: bool = False
+    divides_by_weights: bool = False
+    paper_needs_one_density: bool = False
+
+    def function(self, variant: str = "mergekit") -> Callable[..., Any]:
+        """The pure function with the maths; importing it loads torch."""
+        name = FUNCTION_OF[self.family] + ("" if variant == "mergekit" else f"_{variant}")
+        return getattr(importlib.import_module(f"merging.{self.name}"), name)
+
+    def preparation(self, variant: str) -> Callable[..., Any] | None:
+        """What has to look at the whole adapters before the first module is merged, or None."""
+        return getattr(importlib.import_module(f"merging.{self.name}"), f"prepare_{variant}", None)
+
+    def parameter(self, name: str) -> Parameter | None:
+        return next((each for each in self.parameters if each.name == name), None)
+
+    @property
+    def is_weighted(self) -> bool:
+        return self.parameter("weight") is not None
+
+
+WEIGHT = Parameter("weight", float, None, "How much of this adapter goes in.", scope="model", is_required=True)
+DENSITY = Parameter(
+    "density", float, 1.0, "Share of an adapter's entries that is kept.", above=0.0, high=1.0, scope="model"
+)
+LAMBDA = Parameter("lambda", float, 1.0, "The merged delta is multiplied by this.")
+
+
+def normalize(default: bool) -> Parameter:
+    return Parameter("normalize", bool, default, "Divide by the sum of the weights.")
+
+
+def rescale(default: bool) -> Parameter:
+    return Parameter("rescale", bool, default, "Scale the kept entries up, so that the whole keeps its size.")

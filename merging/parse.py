@@ -1,0 +1,151 @@
+"""From YAML, a mapping or a file to a Recipe, with everything that is wrong with it said at once.
+
+The schema is mergekit's; what makes sense for full models only is refused with a sentence, never ignored. No adapter
+is opened here: what only their files can tell is found by `preflight` (compatibility.py).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medley.errors import NotFoundError, ParameterError, ProblemsError, RecipeError
+from medley.options import unknown_key
+from merging import METHODS
+from merging.method import VARIANTS, Method
+from merging.parse_inputs import read_mapping, read_slices
+from merging.parse_parameters import parameter_problems
+from merging.recipe import DTYPES, SPACES, RankRule, Recipe, parse_rank
+from merging.yaml_text import load_yaml
+
+OUR_KEYS = ("output", "space", "rank", "seed", "variant")
+MERGEKIT_KEYS = ("merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype")
+FULL_MODEL_KEYS = ("modules", "tokenizer", "tokenizer_source", "chat_template")
+FULL_MODEL_METHODS = ("passthrough", "arcee_fusion", "nearswap", "ram", "ramplus_tl")
+PLANNED_METHODS = (
+    *("nuslerp", "multislerp", "karcher", "model_stock"),
+    *("della", "della_linear", "breadcrumbs", "breadcrumbs_ties", "sce"),
+)
+
+
+def parse_recipe(recipe: "Mapping[str, Any] | Path | str | Recipe") -> Recipe:
+    """The checked recipe.
+
+    Args:
+        recipe: a mapping, a path, or YAML text (a str with a newline; without one it is a path).
+
+    Raises:
+        NotFoundError: there is no such file.
+        RecipeError: it is not one YAML mapping.
+        ProblemsError: everything that is wrong inside.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    if isinstance(recipe, Mapping):
+        return _parse(dict(recipe), "the recipe")
+    if isinstance(recipe, str) and "\n" in recipe:
+        return _parse(load_yaml(recipe, "The recipe"), "the recipe")
+    path = Path(recipe).expanduser()
+    if not path.is_file():
+        raise NotFoundError(f"There is no recipe at '{recipe}'.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"'{path.name}' is not UTF-8 text.") from error
+    return _parse(load_yaml(text, f"'{path.name}'"), path.name)
+
+
+def _parse(raw: dict[str, Any], subject: str) -> Recipe:
+    problems = [unknown_key(str(key), (*MERGEKIT_KEYS, *OUR_KEYS)) for key in raw if not _is_known(key)]
+    problems += [
+        f"'{key}' makes sense for full models only, which are not supported yet. Remove it to merge adapters."
+        for key in FULL_MODEL_KEYS
+        if raw.get(key) is not None
+    ]
+    method = _read_method(raw.get("merge_method"), problems)
+    slices = read_slices(raw, problems)
+    settings = {
+        "dtype": _one_of(raw, "dtype", DTYPES, problems),
+        "out_dtype": _one_of(raw, "out_dtype", DTYPES, problems),
+        "space": _read_space(raw, method, problems),
+        "rank": _read_rank(raw, method, problems),
+        "seed": _read_seed(raw, problems),
+        "variant": _read_variant(raw, method, problems),
+    }
+    if raw.get("output") not in (None, "adapter"):
+        problems.append(f"output must be adapter, got {raw['output']}. Full models are not supported yet.")
+    base_model = raw.get("base_model")
+    if base_model is not None and not isinstance(base_model, str):
+        problems.append(f"base_model must be a name or a path, got {base_model!r}.")
+    parameters = read_mapping(raw, "parameters", "", problems)
+    if method is None:
+        raise ProblemsError(subject, list(dict.fromkeys(problems)))
+    recipe = Recipe(method.name, slices, parameters, base_model, **settings)
+    problems += parameter_problems(recipe)
+    if problems:
+        raise ProblemsError(subject, list(dict.fromkeys(problems)))
+    return recipe
+
+
+def _is_known(key: Any) -> bool:
+    return key in MERGEKIT_KEYS or key in OUR_KEYS or key in FULL_MODEL_KEYS
+
+
+def _read_method(name: Any, problems: list[str]) -> Method | None:
+    if name is None:
+        problems.append(f"merge_method is missing. Known: {', '.join(METHODS)}.")
+    elif name in FULL_MODEL_METHODS:
+        problems.append(f"merge_method {name} works on full models only, and merging those is not supported yet.")
+    elif name in PLANNED_METHODS:
+        problems.append(f"merge_method {name} is not supported yet. Known: {', '.join(METHODS)}.")
+    elif name not in METHODS:
+        hint = unknown_key(str(name), METHODS).partition("'. ")[2]
+        problems.append(f"There is no merge method '{name}'. {hint}")
+    return METHODS.get(name) if isinstance(name, str) else None
+
+
+def _one_of(raw: Mapping[str, Any], key: str, choices: tuple[str, ...], problems: list[str]) -> Any:
+    value = raw.get(key)
+    if value is not None and value not in choices:
+        problems.append(f"{key} must be one of {', '.join(choices)}, got {value}.")
+    return value
+
+
+def _read_space(raw: Mapping[str, Any], method: Method | None, problems: list[str]) -> str:
+    space = _one_of(raw, "space", (*SPACES, "knots", "factor"), problems)
+    if space == "knots":
+        problems.append("space knots is not supported yet. Use core, which serves the same purpose, or delta.")
+    elif space == "factor":
+        problems.append("space factor is a method of its own, because it is approximate: merge_method: factor.")
+    elif space and method and method.family != "elementwise":
+        problems.append(f"space says where {method.name} looks at entries, but it does not look at any. Remove it.")
+    return space or "core"
+
+
+def _read_rank(raw: Mapping[str, Any], method: Method | None, problems: list[str]) -> RankRule:
+    try:
+        rule = parse_rank(raw.get("rank") or "auto")
+    except ParameterError as error:
+        problems.append(str(error))
+        return RankRule()
+    if method and method.family in ("concat", "factor") and rule.kind != "auto":
+        problems.append(
+            f"{method.name} keeps the factors' own rank. Remove rank, or use task_arithmetic to choose one."
+        )
+    if method and method.family == "elementwise" and raw.get("space") == "delta" and rule.kind == "exact":
+        problems.append("rank exact would be a full-rank adapter in space delta. Use auto, a number or energy:0.99.")
+    return rule
+
+
+def _read_seed(raw: Mapping[str, Any], problems: list[str]) -> int:
+    seed = raw.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        problems.append(f"seed must be a whole number of at least 0, got {seed}.")
+        return 0
+    return seed
+
+
+def _read_variant(raw: Mapping[str, Any], method: Method | None, problems: list[str]) -> str:
+    variant = _one_of(raw, "variant", VARIANTS, problems) or "mergekit"
+    if method and variant in VARIANTS and variant not in method.variants:
+        problems.append(f"{method.name} has no variant {variant}: paper and mergekit agree. Remove it.")
+    return variant
