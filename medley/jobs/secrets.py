@@ -4,22 +4,17 @@ A token may reach a worker through its environment (it is needed to download a g
 """
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-TOKEN = re.compile(r"\b(?:hf|api_org|hf_oauth)_[A-Za-z0-9]{16,}\b")
-HIDDEN = "[token]"
+from hub.leaks import masked
+
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def scrub(text: str) -> str:
     """The text with every access token replaced, whether it looks like one or stands in our environment."""
-    for name in TOKEN_VARIABLES:
-        value = os.environ.get(name, "")
-        if len(value) >= 8:
-            text = text.replace(value, HIDDEN)
-    return TOKEN.sub(HIDDEN, text)
+    return masked(text, *(os.environ.get(name) for name in TOKEN_VARIABLES))
 
 
 def scrub_value(value: Any) -> Any:

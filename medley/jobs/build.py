@@ -1,0 +1,162 @@
+"""Specs made from what a user says: names resolved to ids, options written out, everything cheap checked first.
+
+Nothing is queued while a spec has problems, and they are told all at once. Options are those of the trainers' and
+merge methods' own tables; here is only what needs the registry.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from medley.errors import InvalidNameError, NotFoundError, ParameterError, ProblemsError, RecipeError, UserError
+from medley.jobs.artifacts import base_of, find_base
+from medley.jobs.device import likely_device
+from medley.jobs.spec import JobSpec
+from medley.options import from_mapping, unknown_key
+
+if TYPE_CHECKING:
+    from hub import Registry, Version
+
+FoundT = TypeVar("FoundT")
+TRAIN_RECIPE_KEYS = ("trainer", "base", "data", "name", "from", "options")
+
+
+class ProblemList:
+    """Collects what several checks find, so that all of it can be told together."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def attempt(self, check: Callable[..., FoundT], *arguments: Any) -> FoundT | None:
+        """What the check gives, or None once its problems are noted."""
+        try:
+            return check(*arguments)
+        except ProblemsError as error:
+            self.found += error.problems
+        except UserError as error:
+            self.found.append(str(error))
+        return None
+
+    def report(self, subject: str) -> None:
+        """Raises ProblemsError if anything was found."""
+        if self.found:
+            raise ProblemsError(subject, list(dict.fromkeys(self.found)))
+
+
+def check_output_name(registry: "Registry", name: str, kind: str) -> None:
+    """Nothing, if a version of this kind may be published under the name.
+
+    Raises:
+        InvalidNameError: it cannot be used, or belongs to another kind.
+    """
+    from hub.names import check_name
+
+    check_name(name)
+    if registry.exists(name) and (other := registry.get(name).kind) != kind:
+        raise InvalidNameError(f"The name '{name}' belongs to a version of kind {other}. Choose another one.")
+
+
+def train_spec(
+    registry: "Registry",
+    trainer: str,
+    *,
+    base: str | None = None,
+    data: str,
+    name: str,
+    init: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> JobSpec:
+    """The spec of a training.
+
+    Args:
+        trainer: a name in `trainers.TRAINERS`.
+        base: a registered base; None for the base of `init`, else the default base.
+        data: a dataset version.
+        name: the registry name that the adapter will be a version of.
+        init: an adapter version to continue from.
+        options: the trainer's options that are not at their defaults.
+
+    Raises:
+        ProblemsError: everything that is wrong.
+    """
+    from trainers import TRAINERS
+
+    if trainer not in TRAINERS:
+        raise ParameterError(f"There is no trainer '{trainer}'. Known: {', '.join(TRAINERS)}.")
+    row, problems = TRAINERS[trainer], ProblemList()
+    problems.attempt(check_output_name, registry, name, "adapter")
+    start = problems.attempt(_find_init, registry, init) if init else None
+    base_version = problems.attempt(base_of, registry, start) if start and base is None else None
+    if base is not None or init is None:
+        base_version = problems.attempt(find_base, registry, base)
+    data_version = problems.attempt(_find_data, registry, data, row.data_kind, trainer)
+    chosen = problems.attempt(from_mapping, row.options_class, options or {})
+    if start and base_version and (start.base, start.base_revision) != (base_version.base, base_version.base_revision):
+        problems.found.append(
+            f"{start.label} was trained on {start.base}, but the base is {base_version.base}. "
+            f"Leave out --base, or choose another adapter to start from."
+        )
+    problems.report("the training")
+    values = dataclasses.asdict(chosen)
+    inputs = {"base": base_version.id, "data": data_version.id, "init": start.id if start else None}
+    labels = {"base": base_version.label, "data": data_version.label, **({"init": start.label} if start else {})}
+    params = {
+        "trainer": trainer,
+        **inputs,
+        "labels": labels,
+        "options": values,
+        "device": likely_device(values.get("device", "auto")),
+    }
+    return JobSpec("train", f"Train {name} ({trainer}) on {data_version.label}", params, name)
+
+
+def _find_init(registry: "Registry", ref: str) -> "Version":
+    return registry.get(ref, "adapter")
+
+
+def _find_data(registry: "Registry", ref: str, kind: str, trainer: str) -> "Version":
+    version = registry.get(ref, "dataset")
+    found = version.metadata.get("kind", kind)
+    if found != kind:
+        raise ParameterError(f"{trainer} learns from {kind} data, but '{ref}' is {found} data. Choose another dataset.")
+    return version
+
+
+def train_recipe_spec(registry: "Registry", recipe: Mapping[str, Any] | Path) -> JobSpec:
+    """The spec of a training that a recipe describes: the YAML that is kept beside every trained adapter.
+
+    Raises:
+        RecipeError: not readable, or a key is missing or unknown.
+        ProblemsError: what `train_spec` finds.
+    """
+    values = recipe if isinstance(recipe, Mapping) else _read_yaml(recipe)
+    problems = [unknown_key(str(key), TRAIN_RECIPE_KEYS) for key in values if key not in TRAIN_RECIPE_KEYS]
+    problems += [f"'{key}' is missing." for key in ("trainer", "data", "name") if not values.get(key)]
+    if not isinstance(values.get("options") or {}, Mapping):
+        problems.append("'options' must be a mapping from names to values.")
+    if problems:
+        raise ProblemsError("the recipe", problems)
+    return train_spec(
+        registry,
+        values["trainer"],
+        base=values.get("base"),
+        data=values["data"],
+        name=values["name"],
+        init=values.get("from"),
+        options=values.get("options"),
+    )
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"There is no recipe {str(path)!a}.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path.name} cannot be read as YAML: {str(error).splitlines()[0]}.") from error
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"{path.name} is not a recipe: it must be a YAML mapping with trainer, data and name.")
+    return values

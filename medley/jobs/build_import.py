@@ -1,0 +1,93 @@
+"""The spec of a dataset import: a file on this machine or a dataset on the Hub."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medley.errors import NotFoundError, ParameterError
+from medley.jobs.bases import HUB_ID, looks_like_path
+from medley.jobs.build import ProblemList, check_output_name
+from medley.jobs.spec import JobSpec
+
+if TYPE_CHECKING:
+    from hub import Registry
+
+TURNS = ("all", "last")
+SUFFIX = re.compile(r"\.(jsonl?|csv|tsv|parquet)(\.gz)?$", re.IGNORECASE)
+
+
+def import_spec(
+    registry: "Registry",
+    source: str | Path,
+    *,
+    name: str,
+    format: str = "auto",
+    split: str | None = None,
+    revision: str | None = None,
+    eval_share: float = 0.1,
+    seed: int = 0,
+    turns: str = "all",
+    licence: str | None = None,
+    max_rows: int | None = None,
+) -> JobSpec:
+    """The spec of an import.
+
+    Args:
+        source: a .json, .jsonl, .csv or .parquet file, or a dataset's Hub id; a file that exists is taken first.
+        name: the registry name that the dataset will be a version of.
+        format: a name in `medley.corpus.FORMATS`, or auto.
+        split, revision: of a Hub dataset.
+        eval_share: share of the prompts kept for measuring, in [0, 1).
+        seed: decides which.
+        turns: train on all assistant turns of a conversation, or on the last one.
+        licence: of the rows.
+        max_rows: at most so many.
+
+    Raises:
+        ProblemsError: everything that is wrong.
+    """
+    problems = ProblemList()
+    problems.attempt(check_output_name, registry, name, "dataset")
+    origin = problems.attempt(_origin, str(source), split, revision)
+    problems.attempt(_check_settings, format, eval_share, seed, turns, max_rows)
+    problems.report("the import")
+    settings = {
+        "format": format,
+        "eval_share": eval_share,
+        "seed": seed,
+        "turns": turns,
+        "licence": licence,
+        "max_rows": max_rows,
+    }
+    label = Path(origin["path"]).name if "path" in origin else origin["hub_id"]
+    return JobSpec("import", f"Import {name} from {label}", {"source": origin, "settings": settings}, name)
+
+
+def _origin(source: str, split: str | None, revision: str | None) -> dict[str, Any]:
+    path = Path(source).expanduser()
+    if path.is_file():
+        if split or revision:
+            raise ParameterError("A file has no split or revision; those are for datasets on the Hub. Leave them out.")
+        return {"path": str(path.absolute())}
+    if path.is_dir():
+        raise ParameterError(f"{source!a} is a folder. Name one of the files in it.")
+    if looks_like_path(source) or SUFFIX.search(source) or not HUB_ID.fullmatch(source):
+        raise NotFoundError(f"There is no file {source!a}, and it is no Hub id (org/name) either.")
+    return {"hub_id": source, "split": split, "revision": revision}
+
+
+def _check_settings(format: str, eval_share: float, seed: int, turns: str, max_rows: int | None) -> None:
+    from medley.corpus import FORMATS
+
+    problems = ProblemList()
+    if format != "auto" and format not in FORMATS:
+        problems.found.append(f"There is no format '{format}'. Known: auto, {', '.join(FORMATS)}.")
+    if not 0 <= eval_share < 1:
+        problems.found.append(f"eval_share must be in [0, 1), got {eval_share:g}.")
+    if seed < 0:
+        problems.found.append(f"seed must be at least 0, got {seed}.")
+    if turns not in TURNS:
+        problems.found.append(f"turns must be {' or '.join(TURNS)}, got {turns}.")
+    if max_rows is not None and max_rows < 1:
+        problems.found.append(f"max_rows must be at least 1, got {max_rows}.")
+    problems.report("the import")

@@ -1,0 +1,262 @@
+"""Panes for chat and comparison: what a user writes in one, opened as blends on one base in one engine.
+
+A pane is `base`, an adapter (`pirate`, `pirate:v2`, a path) or a blend of several (`pirate=0.6+formal:v2=0.4`).
+Adapters are known to the engine by their content, so that a name that moves never shows old weights.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medley.errors import ConflictError, IncompatibleError, ParameterError
+from medley.events import Emit, ignore_event
+from medley.jobs.artifacts import FoundAdapter, base_folder, base_of, find_adapter, find_base
+from medley.jobs.hub_client import Token
+from medley.lm.panes import Completion, Pane, PaneUpdate
+
+if TYPE_CHECKING:
+    from hub import Registry, Version
+    from medley.jobs.desk import Jobs
+    from medley.lm.engine import Engine
+    from medley.lm.sampling import Sampling
+
+BASE_WORD = "base"
+MAX_RESIDENT_ADAPTERS = 32  # kept in the engine for a quick return; what panes use now is kept beyond that
+
+
+def parse_pane(text: str) -> list[tuple[str, float]]:
+    """The adapters of a pane with their weights; none for the base itself.
+
+    "a" is a at weight 1, "a=0.6+b:v2=0.4" a blend, "base" the bare base.
+
+    Raises:
+        ParameterError: an empty part, or a weight that is no finite number.
+    """
+    if text.strip() == BASE_WORD:
+        return []
+    parts = []
+    for part in text.split("+"):
+        ref, equals, weight = part.strip().rpartition("=")
+        ref = ref if equals else part.strip()
+        if not ref:
+            raise ParameterError(f"The pane {text!a} has an empty part. Write it like a=0.6+b=0.4, or base.")
+        parts.append((ref, _weight(weight, text) if equals else 1.0))
+    return parts
+
+
+def _weight(word: str, text: str) -> float:
+    try:
+        weight = float(word)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise ParameterError(f"In the pane {text!a}, {word!a} is no weight. Write a number, such as a=0.6.")
+    return weight
+
+
+@dataclass(frozen=True)
+class PanePlan:
+    """Panes whose adapters were found and belong together; nothing is loaded yet.
+
+    Attributes:
+        labels: what to call each pane, as the user wrote it.
+        blends: per pane, adapter key -> weight.
+        adapters: by key, all that any pane uses.
+        base: the one base under all of them.
+    """
+
+    labels: tuple[str, ...]
+    blends: tuple[Mapping[str, float], ...]
+    adapters: Mapping[str, FoundAdapter]
+    base: "Version"
+
+
+def plan_panes(
+    registry: "Registry",
+    texts: Sequence[str],
+    *,
+    base: str | None = None,
+    may_open_paths: bool = True,
+    token: Token = None,
+) -> PanePlan:
+    """Find what the panes name.
+
+    Args:
+        base: the base, for adapters that do not say theirs or when only `base` is asked; None for theirs, or the
+            default.
+        may_open_paths, token: as in `find_adapter`.
+
+    Raises:
+        NotFoundError, ParameterError, …: a pane that means nothing.
+        IncompatibleError: adapters of different bases.
+    """
+    blends, adapters = [], {}
+    for text in texts:
+        blend: dict[str, float] = {}
+        for ref, weight in parse_pane(text):
+            found = find_adapter(registry, ref, may_open_paths=may_open_paths, token=token)
+            adapters[found.key] = found
+            blend[found.key] = blend.get(found.key, 0.0) + weight
+        blends.append(blend)
+    chosen = _common_base(registry, list(adapters.values()), base)
+    return PanePlan(tuple(texts), tuple(blends), adapters, chosen)
+
+
+def _common_base(registry: "Registry", adapters: list[FoundAdapter], ref: str | None) -> "Version":
+    if ref is not None or not adapters:
+        chosen = find_base(registry, ref)
+        name, owner = chosen.base, "the chosen base"
+    else:
+        chosen = base_of(registry, adapters[0])
+        name, owner = adapters[0].base, f"'{adapters[0].label}'"
+    for adapter in adapters:
+        if adapter.base is not None and adapter.base != name:
+            what = f"{owner} is {name}" if ref is not None else f"{owner} on {name}"
+            raise IncompatibleError(
+                f"Adapter '{adapter.label}' was trained on {adapter.base}, but {what}. "
+                f"Only adapters of one base can be compared."
+            )
+    return chosen
+
+
+class OpenPanes:
+    """Panes ready to answer.
+
+    Attributes:
+        labels, blends: as in the plan.
+        plan: where they come from.
+        engine: the engine that answers.
+    """
+
+    def __init__(self, plan: PanePlan, engine: "Engine") -> None:
+        self.plan, self.engine = plan, engine
+        self.labels, self.blends = plan.labels, plan.blends
+
+    def stream(
+        self,
+        histories: Sequence[Sequence[Mapping[str, str]]],
+        sampling: "Sampling",
+        *,
+        blends: Sequence[Mapping[str, float]] | None = None,
+        should_stop: Callable[[int], bool] | None = None,
+    ) -> Iterator[PaneUpdate]:
+        """Every pane's answer to its own conversation, as it grows.
+
+        Args:
+            histories: a conversation per pane.
+            blends: other weights than the panes were opened with (a moved slider); the same adapters.
+            should_stop: asked with a pane's index before each token; True ends that pane.
+        """
+        self.load()
+        panes = self._panes(histories, blends)
+        if should_stop is None:
+            return self.engine.stream(panes, sampling)
+        return self.engine.stream(panes, sampling, should_stop=should_stop)
+
+    def generate(self, histories: Sequence[Sequence[Mapping[str, str]]], sampling: "Sampling") -> list[Completion]:
+        """Every pane's whole answer."""
+        self.load()
+        return self.engine.generate(self._panes(histories, None), sampling)
+
+    def _panes(
+        self, histories: Sequence[Sequence[Mapping[str, str]]], blends: Sequence[Mapping[str, float]] | None
+    ) -> list[Pane]:
+        chosen = self.blends if blends is None else blends
+        return [Pane(tuple(history), dict(blend)) for history, blend in zip(histories, chosen, strict=True)]
+
+    def close(self) -> None:
+        """Give the engine's memory back; not for an engine that a pool shares."""
+        self.engine.close()
+
+    def load(self) -> None:
+        """All adapters into the engine; those that another page has pushed out come back."""
+        for key, adapter in self.plan.adapters.items():
+            self.engine.add(key, adapter.folder)
+        spare = [key for key in self.engine.keys if key not in self.plan.adapters]
+        for key in spare[: max(0, len(self.engine.keys) - MAX_RESIDENT_ADAPTERS)]:
+            self.engine.remove(key)
+
+
+class EnginePool:
+    """The one engine that a process keeps in memory; another base takes the place of the last.
+
+    Args:
+        jobs: whose trainings have a claim on the GPU; None for a process that trains nothing.
+        quant, device: as in `medley.lm.load.choose_device`.
+    """
+
+    def __init__(self, jobs: "Jobs | None" = None, *, quant: str | None = None, device: str | None = None) -> None:
+        self.jobs, self.quant, self.device = jobs, quant, device
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._base_id = ""
+
+    def get(self, registry: "Registry", base: "Version", emit: Emit = ignore_event) -> "Engine":
+        """The engine on this base, loaded if it is not there yet.
+
+        Raises:
+            ConflictError: a training has the GPU.
+            BaseModelError, HubError, …: the base cannot be had.
+        """
+        with self._lock:
+            training = self._training_on_gpu()
+            if training is not None:
+                self._close()
+                raise ConflictError(f"Job '{training}' is training on the GPU. Wait for it to end, or stop it.")
+            if self._engine is None or self._base_id != base.id:
+                self._close()
+                self._engine = self._load(registry, base, emit)
+                self._base_id = base.id
+            return self._engine
+
+    def make_room(self) -> bool:
+        """Give the GPU's memory back before a training starts there; whether anything was there to give."""
+        with self._lock:
+            if self._engine is None or self._engine.base.device.name != "cuda":
+                return False
+            self._close()
+            return True
+
+    def close(self) -> None:
+        """Give the memory back."""
+        with self._lock:
+            self._close()
+
+    def _load(self, registry: "Registry", base: "Version", emit: Emit) -> "Engine":
+        from medley.lm.engine import Engine
+        from medley.lm.load import load_base
+
+        folder = base_folder(registry, base, emit)
+        emit("progress", step=0, total=0, text=f"Loading {base.name}")
+        return Engine(load_base(folder, quant=self.quant, device=self.device))
+
+    def _training_on_gpu(self) -> str | None:
+        """The job that trains on this process's GPU; chatting on a CPU disturbs nobody's training."""
+        if self.jobs is None or self.device == "cpu":
+            return None
+        active: list[Any] = self.jobs.list(None, ("running", "stopping"))
+        return next((job.id for job in active if job.lane == "train:cuda"), None)
+
+    def _close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+        self._engine, self._base_id = None, ""
+
+
+def open_panes(
+    registry: "Registry",
+    texts: Sequence[str],
+    *,
+    base: str | None = None,
+    pool: EnginePool | None = None,
+    may_open_paths: bool = True,
+    token: Token = None,
+    emit: Emit = ignore_event,
+) -> OpenPanes:
+    """The panes, found, loaded and ready to answer; arguments and errors as in `plan_panes` and `EnginePool.get`."""
+    plan = plan_panes(registry, texts, base=base, may_open_paths=may_open_paths, token=token)
+    panes = OpenPanes(plan, (pool or EnginePool()).get(registry, plan.base, emit))
+    panes.load()  # a damaged adapter is told now, not at the first question
+    return panes

@@ -1,0 +1,61 @@
+"""Does a merge job: verified inputs in, one adapter version out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medley.jobs.adapter_facts import adapter_facts, common
+from medley.jobs.build_merge import open_input
+from medley.jobs.work import JobWork
+
+if TYPE_CHECKING:
+    from merging import MergeReport
+
+
+def run(work: JobWork) -> str:
+    """The id of the merged version."""
+    from hub import Parent
+    from merging import merge, parse_recipe
+
+    inputs = work.spec.params["inputs"]
+    folders = {name: _folder(work, pinned) for name, pinned in inputs.items()}
+    recipe = parse_recipe(work.spec.params["recipe"])
+    out_dir = work.out_dir / "adapter"
+    runnable = recipe.with_models(lambda name: str(folders[name]))
+    names = {str(folder): name for name, folder in folders.items()}  # no path of this machine gets into the result
+    report = merge(runnable, out_dir, names=names, emit=work.emit_or_stop)
+    work.emit("progress", step=1, total=1, text="Registering")
+    first = next(iter(inputs.values()))
+    version = work.registry.publish(
+        "adapter",
+        work.spec.output_name,
+        out_dir,
+        base=first["base"],
+        base_revision=first["base_revision"],
+        parents=[Parent(pinned["version"], "input") for pinned in inputs.values() if "version" in pinned],
+        recipe=recipe.to_yaml(),
+        metadata={**_metadata(work, out_dir, inputs, report), "job": work.job.id},
+    )
+    return version.id
+
+
+def _metadata(
+    work: JobWork, out_dir: Path, inputs: Mapping[str, Mapping[str, Any]], report: "MergeReport"
+) -> dict[str, Any]:
+    """The facts of the result; what all inputs share holds for it as well."""
+    known = [work.registry.get(pinned["version"]).metadata if "version" in pinned else {} for pinned in inputs.values()]
+    shared = ("trained_on", "template_hash", "base_name", "base_weights_digest")
+    return {
+        **adapter_facts(out_dir),
+        **{field: value for field in shared if (value := common([each.get(field) for each in known])) is not None},
+        "trainer": "merge",
+        "method": report.method,
+        "metrics": {"energy_kept": report.energy_kept, "error": report.error},
+        "notes": list(report.warnings),
+    }
+
+
+def _folder(work: JobWork, pinned: Mapping[str, Any]) -> Path:
+    if "version" in pinned:
+        return work.input(pinned["version"]).path
+    return open_input(pinned)

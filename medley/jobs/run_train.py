@@ -1,0 +1,115 @@
+"""Does a training job: base, rows and options in, one adapter version out; a stopped one leaves its last checkpoint."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medley.errors import AdapterFormatError
+from medley.jobs.adapter_facts import adapter_facts
+from medley.jobs.bases import base_folder
+from medley.jobs.work import JobStopped, JobWork
+
+if TYPE_CHECKING:
+    from hub import Version
+    from trainers import TrainResult
+
+
+def run(work: JobWork) -> str:
+    """The id of the trained version."""
+    from medley.options import from_mapping
+    from trainers import TRAINERS, TrainWork
+
+    params = work.spec.params
+    trainer = TRAINERS[params["trainer"]]
+    options = from_mapping(trainer.options_class, params["options"])
+    base, data = work.input(params["base"]), work.input(params["data"])
+    init = work.input(params["init"]) if params["init"] else None
+    checkpoint = newest_checkpoint_of(work)
+    if checkpoint is not None:
+        work.emit(
+            "warning", text=f"Going on from step {checkpoint.name.rpartition('-')[2]} of {work.job.resumed_from}."
+        )
+    result = trainer.train(
+        options,
+        TrainWork(
+            base_dir=base_folder(work.registry, base, work.emit_or_stop),
+            base_id=str(base.base),
+            base_revision=base.base_revision,
+            data_dir=data.path,
+            out_dir=work.out_dir,
+            init_adapter=init.path if init else None,
+            resume_from=checkpoint,
+            emit=work.emit,
+            should_stop=work.should_stop,
+        ),
+    )
+    if result.was_stopped or result.adapter_dir is None:
+        raise JobStopped
+    return _publish(work, result, base, data, init)
+
+
+def newest_checkpoint_of(work: JobWork) -> Path | None:
+    """The last whole checkpoint of the job that is retried, or of the one that it had retried, and so on."""
+    from trainers.checkpoints import newest_checkpoint
+
+    found = (newest_checkpoint(folder) for folder in work.earlier)
+    return next((checkpoint for checkpoint in found if checkpoint is not None), None)
+
+
+def _publish(work: JobWork, result: "TrainResult", base: "Version", data: "Version", init: "Version | None") -> str:
+    from hub import Parent
+
+    work.emit("progress", step=result.steps, total=result.steps, text="Registering")
+    roles = {"base": base, "data": data, "init": init}
+    version = work.registry.publish(
+        "adapter",
+        work.spec.output_name,
+        result.adapter_dir,
+        base=base.base,
+        base_revision=base.base_revision,
+        parents=[Parent(version.id, role) for role, version in roles.items() if version is not None],
+        recipe=recipe_text(work),
+        metadata={**_metadata(work, result, base), "job": work.job.id},
+    )
+    return version.id
+
+
+def recipe_text(work: JobWork) -> str:
+    """The YAML that `medley train RECIPE.yaml` runs again: inputs by content, every option written out."""
+    import yaml
+
+    params = work.spec.params
+    inputs = {"base": params["base"], "data": params["data"], "from": params["init"]}
+    recipe = {
+        "trainer": params["trainer"],
+        **{key: f"sha256:{id}" for key, id in inputs.items() if id},
+        "name": work.spec.output_name,
+        "options": params["options"],
+    }
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _metadata(work: JobWork, result: "TrainResult", base: "Version") -> dict[str, Any]:
+    try:
+        facts = adapter_facts(result.adapter_dir)
+    except AdapterFormatError as error:
+        raise AdapterFormatError(f"The training went wrong: {error} Try a lower learning_rate.") from error
+    base = work.registry.get(base.id)  # its digest is known since its folder was opened
+    notes = [f"Base: {base.metadata['note']}"] if base.metadata.get("note") else []
+    return {
+        **facts,
+        "trainer": work.spec.params["trainer"],
+        "trained_on": result.trained_on,
+        "template_hash": result.template_hash,
+        "metrics": dict(result.metrics),
+        "steps": result.steps,
+        "base_name": base.name,
+        "base_weights_digest": base.metadata.get("weights_digest"),
+        "notes": notes,
+    }
+
+
+def tidy(work: JobWork) -> None:
+    """Remove what a finished training needs no more: its checkpoints are several times the size of the adapter."""
+    for folder in (work.out_dir, *work.earlier):
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
