@@ -8,5 +8,8 @@ The tokens live in `medley.corpus.tokens`, the checks of the shipped examples in
 """
 
 from medley.corpus.folder import read_rows
+from medley.corpus.formats import FORMATS, Format
+from medley.corpus.importer import import_dataset
+from medley.corpus.report import ImportReport, read_report
 
-__all__ = ["read_rows"]
+__all__ = ["FORMATS", "Format", "ImportReport", "import_dataset", "read_report", "read_rows"]

@@ -52,9 +52,15 @@ class TokenReport:
         """What a person should know before training, one plain sentence each."""
         cut = self.truncated - self.all_masked
         found = [
-            (self.all_masked, f"{self.all_masked} rows are left out: their answer begins after {self.max_length} tokens."),
+            (
+                self.all_masked,
+                f"{self.all_masked} rows are left out: their answer begins after {self.max_length} tokens.",
+            ),
             (cut, f"{cut} answers are cut off at {self.max_length} tokens, so they do not end."),
-            (self.missing_eos, f"{self.missing_eos} rows do not end with an end-of-turn token: the model may not stop."),
+            (
+                self.missing_eos,
+                f"{self.missing_eos} rows do not end with an end-of-turn token: the model may not stop.",
+            ),
             (self.special_in_text, f"{self.special_in_text} rows contain special tokens of the base as plain text."),
         ]
         return [sentence for count, sentence in found if count]

@@ -1,0 +1,230 @@
+"""A data file becomes a dataset folder: detected, cleaned, counted, without duplicates, split, written in one step."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+from medley.corpus import rules
+from medley.corpus.folder import SPLITS, json_line, new_folder, write_lines
+from medley.corpus.formats import FORMATS, Format, Record, Row, Settings
+from medley.corpus.records import read_records
+from medley.corpus.report import ImportReport, write_report
+from medley.corpus.sources import Source, inspect
+from medley.corpus.split import eval_prompts, prompt_key
+from medley.corpus.tally import RowDropped, Tally
+from medley.errors import DatasetError, ParameterError
+from medley.events import Emit, ignore_event
+
+SAMPLE_ROWS = 100  # looked at to tell the format
+MAX_FAULTY_SHARE = 0.05  # of rows with unknown roles or other columns; more is not a slip but another format
+FAULTS = (rules.UNKNOWN_ROLE, rules.NOT_IN_FORMAT)
+PROGRESS_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """How to import; see `import_dataset`."""
+
+    format: str = "auto"
+    eval_share: float = 0.1
+    seed: int = 0
+    turns: str = "all"
+    licence: str | None = None
+    max_rows: int | None = None
+
+    def check(self) -> None:
+        """Raises ParameterError for a value outside its range."""
+        if self.format != "auto" and self.format not in FORMATS:
+            raise ParameterError(f"format must be auto or one of {', '.join(FORMATS)}, got {self.format}.")
+        if not 0 <= self.eval_share < 1:
+            raise ParameterError(f"eval_share must be in [0, 1), got {self.eval_share}.")
+        if self.turns not in {"all", "last"}:
+            raise ParameterError(f"turns must be all or last, got {self.turns}.")
+        if self.max_rows is not None and self.max_rows < 1:
+            raise ParameterError(f"max_rows must be at least 1, got {self.max_rows}.")
+
+
+def import_dataset(
+    source: Path,
+    out_dir: Path,
+    *,
+    format: str = "auto",
+    eval_share: float = 0.1,
+    seed: int = 0,
+    turns: str = "all",
+    licence: str | None = None,
+    max_rows: int | None = None,
+    emit: Emit = ignore_event,
+) -> ImportReport:
+    """Clean rows in `out_dir` (train.jsonl, eval.jsonl, dataset.json), and the report of what was done to get them.
+
+    Rows with a role nobody knows, or without the format's columns, are left out while they are at most 5 % of all;
+    more is an error. Everything else that cannot be used is left out and counted, whatever the share.
+
+    Args:
+        source: a .json, .jsonl, .ndjson or .csv file (also .gz), or .parquet.
+        out_dir: absent or empty; appears only when all went well.
+        format: a name in FORMATS, or "auto" to detect it.
+        eval_share: share of the different prompts that is kept for measuring, in [0, 1).
+        turns: train on "all" assistant turns of a conversation, or on the "last" only.
+        max_rows: stop after this many usable rows.
+
+    Raises:
+        NotFoundError, DatasetError, ParameterError, ConflictError: nothing is written then.
+    """
+    settings = ImportSettings(format, eval_share, seed, turns, licence, max_rows)
+    settings.check()
+    return import_files([inspect(Path(source))], out_dir, settings, label=Path(source).name, emit=emit)
+
+
+def import_files(
+    sources: Sequence[Source], out_dir: Path, settings: ImportSettings, *, label: str, emit: Emit
+) -> ImportReport:
+    """As `import_dataset`, for one or several files of the same columns; `label` names them in report and messages."""
+    records = chain.from_iterable(read_records(source) for source in sources)
+    sample = list(islice(records, SAMPLE_ROWS))
+    if not sample:
+        raise DatasetError(f"{label} has no rows.")
+    chosen = _choose_format(sample, settings.format, label)
+    tally = Tally()
+    status_counts = any(str(record.get("status")).lower() == "ok" for record in sample)
+    converting = Settings(tally, settings.turns, status_counts)
+    with new_folder(out_dir) as staging:
+        keys: list[str] = []
+        rows = _clean_rows(chain(sample, records), chosen, converting, settings.max_rows, emit)
+        write_lines(staging / "rows", _noting_keys(rows, keys))
+        _check_faults(tally, label)
+        if not keys:
+            raise DatasetError(_nothing_left(tally, label))
+        held_out = eval_prompts(keys, eval_share=settings.eval_share, seed=settings.seed)
+        counts = _write_splits(staging, keys, held_out)
+        report = ImportReport(
+            format=chosen.name,
+            kind=chosen.kind,
+            source=label,
+            source_sha256={source.name: source.sha256 for source in sources},
+            encoding={source.name: source.encoding for source in sources if source.encoding},
+            found=tally.found,
+            rows=counts,
+            prompts={"train": len(set(keys) - held_out), "eval": len(held_out)},
+            fixed=_sorted(tally.fixed),
+            dropped=_sorted(tally.dropped),
+            examples=tally.examples,
+            placeholders=_sorted(tally.placeholders),
+            unused_columns=_unused(sample, chosen),
+            settings={name: getattr(settings, name) for name in ("eval_share", "seed", "turns", "max_rows")},
+            licence=settings.licence,
+        )
+        write_report(staging, report)
+    return report
+
+
+def _choose_format(sample: Sequence[Record], wanted: str, label: str) -> Format:
+    """The wanted format, or the one that fits most of the sample (the earlier in the table when equal)."""
+    candidates = list(FORMATS.values()) if wanted == "auto" else [FORMATS[wanted]]
+    best = max(candidates, key=lambda each: sum(map(each.fits, sample)))
+    if not any(map(best.fits, sample)):
+        columns = ", ".join(dict.fromkeys(str(name) for record in sample for name in record)) or "none"
+        known = "; ".join(f"{each.name} ({each.columns})" for each in candidates)
+        fits = "none of the known formats" if wanted == "auto" else f"not the format {wanted}"
+        raise DatasetError(f"{label} fits {fits}. Its columns: {columns}. Known: {known}.")
+    return best
+
+
+def _clean_rows(
+    records: Iterable[Record], chosen: Format, settings: Settings, max_rows: int | None, emit: Emit
+) -> Iterator[Row]:
+    tally, seen, kept = settings.tally, set(), 0
+    for record, is_fitting in _parts(records, chosen):
+        tally.start_row()
+        if tally.found % PROGRESS_ROWS == 0:
+            emit("progress", step=tally.found, total=0, text="Reading rows")
+        try:
+            if not is_fitting:
+                raise RowDropped(rules.NOT_IN_FORMAT, f"columns {', '.join(map(str, record))}")
+            row = chosen.convert(record, settings)
+            digest = hashlib.sha256(json_line(row).encode()).digest()[:16]
+            if digest in seen:
+                raise RowDropped(rules.DUPLICATE)
+        except RowDropped as fault:
+            tally.drop(fault.why, fault.detail or json.dumps(record, ensure_ascii=False, default=str))
+            continue
+        seen.add(digest)
+        tally.keep()
+        _note_placeholders(row, tally)
+        yield row
+        kept += 1
+        if kept == max_rows:
+            return
+
+
+def _parts(records: Iterable[Record], chosen: Format) -> Iterator[tuple[Record, bool]]:
+    """(record, does it have the format's columns), with records that pack several taken apart."""
+    for record in records:
+        if chosen.fits(record):
+            yield from ((part, True) for part in chosen.parts(record))
+        else:
+            yield record, False
+
+
+def _note_placeholders(row: Row, tally: Tally) -> None:
+    texts = (message["content"] for messages in row.values() for message in messages)
+    tally.placeholders.update({slot for text in texts for slot in rules.PLACEHOLDER.findall(text)})
+
+
+def _noting_keys(rows: Iterable[Row], keys: list[str]) -> Iterator[Row]:
+    """The rows as they are; their prompts' keys are appended to `keys` in the same order."""
+    for row in rows:
+        keys.append(prompt_key(row["prompt"]))
+        yield row
+
+
+def _check_faults(tally: Tally, label: str) -> None:
+    """Raise when a fault that means "another kind of file" is more than an exception."""
+    for fault in FAULTS:
+        if tally.dropped[fault] <= MAX_FAULTY_SHARE * tally.found:
+            continue
+        share = f"{tally.dropped[fault]} of {tally.found} rows"
+        if fault == rules.UNKNOWN_ROLE:
+            named = ", ".join(name for name, _ in tally.unknown_roles.most_common(5))
+            known = ", ".join(name for names in rules.ROLES.values() for name in names)
+            raise DatasetError(f"{label} has roles that Medley does not know in {share}: {named}. Known: {known}.")
+        example = tally.examples[fault][0]
+        raise DatasetError(
+            f"{label}: {share} do not have the same form as the others, for example row {example['row']}: "
+            f"{example['text']}."
+        )
+
+
+def _nothing_left(tally: Tally, label: str) -> str:
+    reasons = ", ".join(f"{why} ({count})" for why, count in tally.dropped.most_common())
+    return f"No row of {label} can be used. Of {tally.found} rows found, dropped: {reasons}."
+
+
+def _write_splits(staging: Path, keys: Sequence[str], held_out: set[str]) -> dict[str, int]:
+    """Sort the staged lines into train and eval, in their order; return the rows of each."""
+    counts = dict.fromkeys(SPLITS, 0)
+    with (
+        (staging / "rows").open(encoding="utf-8", newline="\n") as rows,
+        (staging / "train.jsonl").open("w", encoding="utf-8", newline="\n") as train,
+        (staging / "eval.jsonl").open("w", encoding="utf-8", newline="\n") as held,
+    ):
+        for line, key in zip(rows, keys, strict=True):
+            (held if key in held_out else train).write(line)
+            counts["eval" if key in held_out else "train"] += 1
+    (staging / "rows").unlink()
+    return counts
+
+
+def _unused(sample: Sequence[Record], chosen: Format) -> tuple[str, ...]:
+    columns = dict.fromkeys(str(name) for record in sample for name in record)
+    return tuple(name for name in columns if name not in chosen.reads)
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    """Most frequent first, then by name: the same for the same rows."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,93 @@
+"""What an import found, fixed and dropped; stands beside the rows as `dataset.json`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from medley.corpus.folder import REPORT_FILE
+from medley.errors import DatasetError, NotFoundError
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """The record of one import. The same source and settings give the same report, byte for byte.
+
+    Attributes:
+        format, kind: a name in FORMATS, and "sft" or "preference".
+        source: the file's name or `repo@commit`, never a path of this machine.
+        source_sha256: file name -> sha256 of every file read.
+        encoding: file name -> how its text was decoded.
+        found: records read.
+        rows: split -> rows written.
+        prompts: split -> different prompts.
+        fixed: what was put right -> rows.
+        dropped: why a row was left out -> rows.
+        examples: what or why -> up to three {"row", "text"}.
+        placeholders: unfilled slots such as {{name}} -> rows that contain them; kept as they are.
+        unused_columns: columns of the source that the format has no use for.
+        settings: eval_share, seed, turns, max_rows.
+        licence: as given by whoever imported it, or None.
+    """
+
+    format: str
+    kind: str
+    source: str
+    source_sha256: Mapping[str, str]
+    encoding: Mapping[str, str]
+    found: int
+    rows: Mapping[str, int]
+    prompts: Mapping[str, int]
+    fixed: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    examples: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    placeholders: Mapping[str, int] = field(default_factory=dict)
+    unused_columns: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    licence: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "ImportReport":
+        """The report from what `to_json` gave; keys of a newer Medley are passed over."""
+        known = {each.name for each in fields(cls)}
+        kept = {name: value for name, value in values.items() if name in known}
+        return cls(**{**kept, "unused_columns": tuple(kept.get("unused_columns", ()))})
+
+    def warnings(self) -> list[str]:
+        """What a person should look at, one plain sentence each."""
+        sentences = []
+        if self.placeholders:
+            slots = ", ".join(f"{slot} ({rows} rows)" for slot, rows in self.placeholders.items())
+            sentences.append(f"Unfilled slots stay in the text: {slots}. Fill them in before you train.")
+        if not self.rows.get("eval"):
+            sentences.append("There is no eval split, so training cannot measure itself.")
+        guessed = [name for name, encoding in self.encoding.items() if encoding == "cp1252"]
+        if guessed:
+            sentences.append(f"{', '.join(guessed)} is not UTF-8 and was read as Windows-1252: check accented letters.")
+        return sentences
+
+
+def write_report(folder: Path, report: ImportReport) -> None:
+    """Write `dataset.json` with sorted keys."""
+    text = json.dumps(report.to_json(), indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_report(folder: Path) -> ImportReport:
+    """The report of a dataset folder.
+
+    Raises:
+        NotFoundError: the folder has none.
+        DatasetError: it is damaged.
+    """
+    path = Path(folder) / REPORT_FILE
+    if not path.is_file():
+        raise NotFoundError(f"{Path(folder).name} is not a dataset: it has no {REPORT_FILE}.")
+    try:
+        return ImportReport.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{path.name} in {Path(folder).name} is damaged. Import the dataset again.") from error

@@ -1,0 +1,33 @@
+"""Which rows measure and which rows train: split by prompt, so that no question is on both sides."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+MIN_PROMPTS = 10  # from here on there is always something to measure on
+
+
+def prompt_key(prompt: Sequence[Mapping[str, str]]) -> str:
+    """What makes two prompts the same question: everything but the system turn, case and spacing."""
+    turns = [f"{each['role']}\n{each['content']}" for each in prompt if each["role"] != "system"]
+    return " ".join("\n\n".join(turns).casefold().split())
+
+
+def eval_prompts(keys: Iterable[str], *, eval_share: float, seed: int) -> set[str]:
+    """The prompts that go into the eval split: the ones whose hash with the seed is smallest.
+
+    Depends neither on the order of the rows nor on the platform. With ten or more different prompts at least one is
+    chosen; one prompt always stays to train on.
+
+    Args:
+        eval_share: share of the different prompts, in [0, 1).
+    """
+    different = set(keys)
+    count = round(eval_share * len(different))
+    if eval_share > 0 and len(different) >= MIN_PROMPTS:
+        count = max(1, count)
+    count = min(count, max(0, len(different) - 1))
+    return set(sorted(different, key=lambda key: (_rank(key, seed), key))[:count])
+
+
+def _rank(key: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}\n{key}".encode()).digest()

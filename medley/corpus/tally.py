@@ -1,0 +1,66 @@
+"""Counting while rows go by: what was fixed, what was dropped, and a few examples of each."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_EXAMPLES = 3
+EXAMPLE_CHARACTERS = 160
+
+
+class RowDropped(Exception):
+    """This row cannot be used. Caught by the importer, which counts it under `why`.
+
+    Args:
+        why: one of the phrases in `medley.corpus.rules`; the same for all rows with this fault.
+        detail: what is special about this row, for the examples.
+    """
+
+    def __init__(self, why: str, detail: str = "") -> None:
+        super().__init__(why)
+        self.why, self.detail = why, detail
+
+
+@dataclass
+class Tally:
+    """Counts by what was done, in rows (not in turns), with up to three examples each.
+
+    Attributes:
+        found: rows seen so far; the number of the current one, from 1.
+        fixed: what was put right -> rows; only rows that were kept count.
+        dropped: why -> rows left out.
+    """
+
+    found: int = 0
+    fixed: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    placeholders: Counter[str] = field(default_factory=Counter)
+    unknown_roles: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    _fixed_here: dict[str, str] = field(default_factory=dict)
+
+    def start_row(self) -> None:
+        self.found += 1
+        self._fixed_here.clear()
+
+    def fix(self, what: str, text: str) -> None:
+        """Note that the current row was changed; counted once, however often it happened in it."""
+        self._fixed_here.setdefault(what, text)
+
+    def keep(self) -> None:
+        """The current row is used: what was fixed in it counts."""
+        for what, text in self._fixed_here.items():
+            self.fixed[what] += 1
+            self._keep_example(what, text)
+
+    def drop(self, why: str, text: str) -> None:
+        """The current row is left out."""
+        self.dropped[why] += 1
+        self._keep_example(why, text)
+
+    def _keep_example(self, what: str, text: str) -> None:
+        kept = self.examples.setdefault(what, [])
+        if len(kept) < MAX_EXAMPLES:
+            one_line = " ".join(text.split())
+            shown = one_line if len(one_line) <= EXAMPLE_CHARACTERS else one_line[: EXAMPLE_CHARACTERS - 1] + "…"
+            kept.append({"row": self.found, "text": shown})
