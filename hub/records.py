@@ -75,7 +75,7 @@ def to_version(row: sqlite3.Row, store: Path) -> Version:
         recipe=row["recipe"],
         metadata=json.loads(row["metadata"]),
         aliases=tuple(sorted((row["aliases"] or "").split())),
-        path=store / id[:2] / id,
+        path=store / f"{id[:2]}/{id}",
         size_bytes=row["size_bytes"],
         is_hidden=row["hidden"] is not None,
     )
