@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 MAX_LINES = 300
 HEAVY = ("torch", "transformers", "gradio", "peft")
-FOUNDATION = {"medley", "medley.errors", "medley.options", "medley.events"}
+FOUNDATION = {"medley", "medley.__version__", "medley.errors", "medley.options", "medley.events"}
 ROOMS = {  # a room, and the rooms below it that it may import
     "medley.lm": set(),
     "hub": {"medley.lm.adapter_file"},
