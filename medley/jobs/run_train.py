@@ -1,6 +1,5 @@
 """Does a training job: base, rows and options in, one adapter version out; a stopped one leaves its last checkpoint."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +25,8 @@ def run(work: JobWork) -> str:
     init = work.input(params["init"]) if params["init"] else None
     checkpoint = newest_checkpoint_of(work)
     if checkpoint is not None:
-        work.emit(
-            "warning", text=f"Going on from step {checkpoint.name.rpartition('-')[2]} of {work.job.resumed_from}."
-        )
+        step = checkpoint.name.rpartition("-")[2]
+        work.emit("progress", step=int(step), total=0, text=f"Going on from step {step} of {work.job.resumed_from}")
     result = trainer.train(
         options,
         TrainWork(
@@ -107,9 +105,3 @@ def _metadata(work: JobWork, result: "TrainResult", base: "Version") -> dict[str
         "base_weights_digest": base.metadata.get("weights_digest"),
         "notes": notes,
     }
-
-
-def tidy(work: JobWork) -> None:
-    """Remove what a finished training needs no more: its checkpoints are several times the size of the adapter."""
-    for folder in (work.out_dir, *work.earlier):
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)

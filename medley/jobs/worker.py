@@ -5,6 +5,7 @@ stdout and stderr are the job's log.txt; nobody waits for it.
 """
 
 import importlib
+import shutil
 import signal
 import sys
 import threading
@@ -66,7 +67,7 @@ def _do(store: JobStore, job: Job) -> int:
     should_stop = threading.Event()
     threading.Thread(target=_watch, args=(store, job, should_stop), daemon=True).start()
     try:
-        result = _run(store, job, events, should_stop)
+        _run(store, job, events, should_stop)
     except JobStopped:
         store.finish(job, "stopped")
         return 0
@@ -75,7 +76,6 @@ def _do(store: JobStore, job: Job) -> int:
     except Exception as error:
         traceback.print_exc()
         return _fail(store, job, events, scrub(explain(error)))
-    store.finish(job, "done", result=result)
     return 0
 
 
@@ -86,7 +86,8 @@ def _fail(store: JobStore, job: Job, events: EventLog, message: str) -> int:
     return 1
 
 
-def _run(store: JobStore, job: Job, events: EventLog, should_stop: threading.Event) -> str:
+def _run(store: JobStore, job: Job, events: EventLog, should_stop: threading.Event) -> None:
+    """Do the work; once it is registered, nothing in the `out` folders is needed any more."""
     from hub import open_registry
 
     def emit(kind: Any, **fields: Any) -> None:
@@ -100,9 +101,12 @@ def _run(store: JobStore, job: Job, events: EventLog, should_stop: threading.Eve
         should_stop=should_stop.is_set,
         earlier=_earlier(store, job),
     )
+    emit("progress", step=0, total=0, text="Starting")
     result = importlib.import_module(RUNNERS[work.spec.kind]).run(work)
     emit("artifact", id=result, name=work.spec.output_name)
-    return result
+    store.finish(job, "done", result=result)
+    for folder in (work.out_dir, *work.earlier):  # checkpoints are several times the size of what was published
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _earlier(store: JobStore, job: Job) -> tuple[Path, ...]:
