@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medley.cli.flags import flags_from, given
-from medley.lm.sampling_options import Sampling
+from medley.lm.sampling import Sampling
 from medley.options import from_mapping
 
 if TYPE_CHECKING:

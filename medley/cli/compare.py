@@ -8,7 +8,7 @@ import click
 from medley.cli.flags import flags_from, given
 from medley.cli.output import json_option, print_json, print_table
 from medley.cli.progress import progress_bar
-from medley.lm.sampling_options import Sampling
+from medley.lm.sampling import Sampling
 from medley.options import from_mapping
 
 

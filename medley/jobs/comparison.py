@@ -15,7 +15,7 @@ from medley.events import Emit, ignore_event
 
 if TYPE_CHECKING:
     from medley.jobs.panes import OpenPanes
-    from medley.lm.sampling_options import Sampling
+    from medley.lm.sampling import Sampling
 
 Check = Callable[[str], bool]
 

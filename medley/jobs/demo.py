@@ -109,7 +109,7 @@ def compare_artifacts(registry: "Registry", emit: Emit = ignore_event) -> DemoRe
 
 def _answers(registry: "Registry", panes: Sequence[str], emit: Emit) -> list[Answer]:
     from medley.jobs.panes import open_panes
-    from medley.lm.sampling_options import Sampling
+    from medley.lm.sampling import Sampling
 
     opened = open_panes(registry, panes, base=None)
     try:

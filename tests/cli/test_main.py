@@ -54,7 +54,7 @@ def test_an_empty_registry_lists_an_empty_array(medley: Run) -> None:
 def test_what_a_user_caused_is_one_line_and_exit_code_1(medley: Run) -> None:
     result = medley("adapter", "show", "ghost")
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "Error: There is no adapter called 'ghost'.\n"
+    assert result.stderr == "Error: There is no adapter named 'ghost'.\n"
 
 
 def test_wrong_usage_is_exit_code_2(medley: Run) -> None:

@@ -146,10 +146,20 @@ def test_events_tell_progress_samples_and_checkpoints(run_sft: RunSFT) -> None:
     assert [event["step"] for event in events if "eval_loss" in event] == [0, 2, 4]
 
 
-def test_rows_too_long_are_counted_aloud(run_sft: RunSFT) -> None:
+def test_a_run_without_anything_to_learn_says_so(run_sft: RunSFT) -> None:
+    with pytest.raises(DatasetError) as caught:
+        run_sft("run", SFTOptions(max_steps=1, max_length=8, **FAST))
+    assert str(caught.value) == (
+        "Nothing is left to train on: in all 8 rows the answer begins after the first 8 tokens. "
+        "Raise max_length; the shortest row has 31 tokens."
+    )
+
+
+def test_rows_that_were_cut_are_counted_aloud(run_sft: RunSFT) -> None:
     events: list[dict[str, Any]] = []
-    with pytest.raises(DatasetError, match="nothing to learn"):
-        run_sft("run", SFTOptions(max_steps=1, max_length=8, **FAST), emit=collect(events))
+    run_sft("run", SFTOptions(max_steps=1, max_length=33, **FAST), emit=collect(events))
+    warnings = [event["text"] for event in events if event["kind"] == "warning"]
+    assert any(text.startswith("train split: ") and "33 tokens" in text for text in warnings), warnings
 
 
 def test_unknown_targets_name_what_there_is(run_sft: RunSFT) -> None:
