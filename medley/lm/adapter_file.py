@@ -14,7 +14,7 @@ from medley.lm.adapter_config import CONFIG_FILE, AdapterConfig, read_config
 from medley.lm.adapter_schema import hub_id
 from medley.lm.module_patterns import PLAIN_NAME, match_names, resolve_patterns
 from medley.lm.safetensors_header import MAX_SHOWN_PROBLEMS, TensorInfo, read_header
-from medley.lm.strict_files import file_sha256, label_of, open_regular, raise_problems
+from medley.lm.strict_files import file_sha256, label_of, open_regular, raise_problems, read_json_object
 
 __all__ = [
     "CONFIG_FILE",
@@ -29,6 +29,7 @@ __all__ = [
     "open_adapter",
     "read_config",
     "read_header",
+    "read_json_object",
 ]
 
 WEIGHTS_FILE = "adapter_model.safetensors"
