@@ -12,7 +12,7 @@ from medley.corpus import rules
 from medley.corpus.folder import SPLITS, json_line, new_folder, write_lines
 from medley.corpus.formats import FORMATS, Format, Record, Row, Settings
 from medley.corpus.records import read_records
-from medley.corpus.report import ImportReport, write_report
+from medley.corpus.report import SLOT, ImportReport, write_report
 from medley.corpus.sources import Source, inspect
 from medley.corpus.split import eval_prompts, prompt_key
 from medley.corpus.tally import RowDropped, Tally
@@ -108,13 +108,12 @@ def import_files(
             source=label,
             source_sha256={source.name: source.sha256 for source in sources},
             encoding={source.name: source.encoding for source in sources if source.encoding},
-            found=tally.found,
+            found={"rows": tally.found, **_sorted(tally.noticed)},
             rows=counts,
             prompts={"train": len(set(keys) - held_out), "eval": len(held_out)},
             fixed=_sorted(tally.fixed),
             dropped=_sorted(tally.dropped),
             examples=tally.examples,
-            placeholders=_sorted(tally.placeholders),
             unused_columns=_unused(sample, chosen),
             settings={name: getattr(settings, name) for name in ("eval_share", "seed", "turns", "max_rows")},
             licence=settings.licence,
@@ -155,7 +154,7 @@ def _clean_rows(
             continue
         seen.add(digest)
         tally.keep()
-        _note_placeholders(row, tally)
+        tally.noticed.update(_contents(row))
         yield row
         kept += 1
         if kept == max_rows:
@@ -171,9 +170,15 @@ def _parts(records: Iterable[Record], chosen: Format) -> Iterator[tuple[Record, 
             yield record, False
 
 
-def _note_placeholders(row: Row, tally: Tally) -> None:
-    texts = (message["content"] for messages in row.values() for message in messages)
-    tally.placeholders.update({slot for text in texts for slot in rules.PLACEHOLDER.findall(text)})
+def _contents(row: Row) -> set[str]:
+    """What is worth knowing of a row that is used as it is."""
+    messages = [message for part in row.values() for message in part]
+    found = {SLOT + slot for message in messages for slot in rules.PLACEHOLDER.findall(message["content"])}
+    if len(row.get("completion", ())) > 1:
+        found.add("rows with several answers")
+    if messages[0]["role"] == "system":
+        found.add("rows with a system turn")
+    return found
 
 
 def _noting_keys(rows: Iterable[Row], keys: list[str]) -> Iterator[Row]:

@@ -9,6 +9,8 @@ from typing import Any
 from medley.corpus.folder import REPORT_FILE
 from medley.errors import DatasetError, NotFoundError
 
+SLOT = "unfilled slot "
+
 
 @dataclass(frozen=True)
 class ImportReport:
@@ -19,13 +21,13 @@ class ImportReport:
         source: the file's name or `repo@commit`, never a path of this machine.
         source_sha256: file name -> sha256 of every file read.
         encoding: file name -> how its text was decoded.
-        found: records read.
+        found: what there was -> rows: "rows" themselves (before anything was dropped), and of the rows that were kept
+            those with several answers, with a system turn, with an unfilled slot such as {{name}}.
         rows: split -> rows written.
         prompts: split -> different prompts.
         fixed: what was put right -> rows.
         dropped: why a row was left out -> rows.
         examples: what or why -> up to three {"row", "text"}.
-        placeholders: unfilled slots such as {{name}} -> rows that contain them; kept as they are.
         unused_columns: columns of the source that the format has no use for.
         settings: eval_share, seed, turns, max_rows.
         licence: as given by whoever imported it, or None.
@@ -36,13 +38,12 @@ class ImportReport:
     source: str
     source_sha256: Mapping[str, str]
     encoding: Mapping[str, str]
-    found: int
+    found: Mapping[str, int]
     rows: Mapping[str, int]
     prompts: Mapping[str, int]
     fixed: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     examples: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
-    placeholders: Mapping[str, int] = field(default_factory=dict)
     unused_columns: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     licence: str | None = None
@@ -60,9 +61,13 @@ class ImportReport:
     def warnings(self) -> list[str]:
         """What a person should look at, one plain sentence each."""
         sentences = []
-        if self.placeholders:
-            slots = ", ".join(f"{slot} ({rows} rows)" for slot, rows in self.placeholders.items())
-            sentences.append(f"Unfilled slots stay in the text: {slots}. Fill them in before you train.")
+        slots = [
+            f"{what.removeprefix(SLOT)} ({rows} rows)" for what, rows in self.found.items() if what.startswith(SLOT)
+        ]
+        if slots:
+            sentences.append(f"Unfilled slots stay in the text: {', '.join(slots)}. Fill them in before you train.")
+        if "tools" in self.unused_columns:
+            sentences.append("The column tools is not used: tool calls are learned without the tools' description.")
         if not self.rows.get("eval"):
             sentences.append("There is no eval split, so training cannot measure itself.")
         guessed = [name for name, encoding in self.encoding.items() if encoding == "cp1252"]

@@ -25,7 +25,8 @@ SMALL_BYTES = 64 * 2**20  # below this the ratio does not matter
 CHUNK_BYTES = 2**20
 MAX_LEGACY_SHARE = 0.1  # accented letters in a Western text; more means another alphabet, which we would misread
 
-KINDS: dict[str, Literal["json", "csv", "parquet"]] = {
+Kind = Literal["json", "csv", "parquet"]
+KINDS: dict[str, Kind] = {
     ".json": "json",
     ".jsonl": "json",
     ".ndjson": "json",
@@ -49,7 +50,7 @@ class Source:
 
     path: Path
     name: str
-    kind: Literal["json", "csv", "parquet"]
+    kind: Kind
     is_gzip: bool
     encoding: str
     sha256: str
@@ -65,16 +66,22 @@ def inspect(path: Path) -> Source:
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"There is no file {path}.")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    is_gzip = suffixes[-1:] == [".gz"]
-    kind = KINDS.get((suffixes[:-1] if is_gzip else suffixes)[-1] if suffixes[int(is_gzip) :] else "")
-    if kind is None or (is_gzip and kind == "parquet"):
+    kind, is_gzip = kind_of(path.name)
+    if kind is None:
         raise DatasetError(
             f"{path.name} has an ending that Medley does not read. "
             "Known: .json, .jsonl, .ndjson, .csv (each also with .gz) and .parquet."
         )
     encoding = "" if kind == "parquet" else _encoding(path, is_gzip)
     return Source(path, path.name, kind, is_gzip, encoding, _digest(path))
+
+
+def kind_of(name: str) -> tuple[Kind | None, bool]:
+    """(kind, is it packed with gzip) of a file name; the kind is None when Medley does not read such files."""
+    suffixes = Path(name.lower()).suffixes
+    is_gzip = suffixes[-1:] == [".gz"]
+    kind = KINDS.get("".join(suffixes[-2:-1] if is_gzip else suffixes[-1:]))
+    return (None if is_gzip and kind == "parquet" else kind), is_gzip
 
 
 def _digest(path: Path) -> str:

@@ -29,12 +29,13 @@ class Tally:
         found: rows seen so far; the number of the current one, from 1.
         fixed: what was put right -> rows; only rows that were kept count.
         dropped: why -> rows left out.
+        noticed: what kept rows contain -> rows; nothing was done about it.
     """
 
     found: int = 0
     fixed: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
-    placeholders: Counter[str] = field(default_factory=Counter)
+    noticed: Counter[str] = field(default_factory=Counter)
     unknown_roles: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     _fixed_here: dict[str, str] = field(default_factory=dict)
