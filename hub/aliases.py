@@ -54,6 +54,7 @@ def remove_alias(connection: sqlite3.Connection, name: str, alias: str, expected
         ConflictError: it points somewhere else than `expected`.
         NotFoundError: there is no such alias.
     """
+    check_alias(alias)
     with transaction(connection):
         find(connection, f"{name}:{alias}")
         move(connection, name, alias, None, expected)

@@ -15,7 +15,6 @@ from medley.errors import StorageError
 
 DATABASE_FILE = "registry.db"
 BUSY_TIMEOUT_S = 30.0
-WAL_ATTEMPTS = 600  # of 50 ms: SQLite does not always wait by itself while another process switches the mode
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -44,15 +43,17 @@ def connect(home: Path) -> sqlite3.Connection:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    for attempt in range(WAL_ATTEMPTS):
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
-            if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-                return
-            connection.execute("PRAGMA journal_mode=WAL")
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         except sqlite3.OperationalError as error:
-            if not _is_busy(error) or attempt == WAL_ATTEMPTS - 1:
+            if not _is_busy(error) or time.monotonic() > deadline:
                 raise
-            time.sleep(0.05)
+            time.sleep(0.05)  # SQLite does not wait by itself while another process switches the mode
+        else:
+            if mode != "wal":
+                raise StorageError("This disk cannot hold a shared database. Choose a local one with MEDLEY_HOME.")
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

@@ -36,7 +36,7 @@ def open_registry(home: Path | None = None) -> Registry:
     Raises:
         StorageError: the folder cannot be used, or a newer Medley has written it.
     """
-    return Registry(home or home_dir())
+    return Registry((home or home_dir()).absolute())
 
 
 class Registry:

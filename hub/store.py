@@ -36,7 +36,10 @@ class Store:
 
     def create(self) -> None:
         """Make the folders that are not there yet."""
-        self.tmp.mkdir(parents=True, exist_ok=True)
+        if not self.tmp.is_dir():
+            self.tmp.mkdir(parents=True, exist_ok=True)
+            sync_folder(self.root)
+            sync_folder(self.root.parent)
 
     def path_of(self, content_id: str) -> Path:
         """Where a content is, or would be."""
@@ -46,11 +49,13 @@ class Store:
         """The ids of all contents on disk, known to the database or not."""
         for shelf in os.scandir(self.root):
             if len(shelf.name) == 2 and shelf.is_dir(follow_symlinks=False):
-                yield from (entry.name for entry in os.scandir(shelf.path) if is_id(entry.name) and entry.is_dir())
+                yield from (entry.name for entry in os.scandir(shelf.path) if is_id(entry.name))
 
     def size_bytes(self, content_id: str) -> int:
         """What the files of a content take."""
         folder = self.path_of(content_id)
+        if folder.is_symlink() or not folder.is_dir():
+            return 0
         return sum((folder / path).lstat().st_size for path, mode in walk(folder) if stat.S_ISREG(mode))
 
     @contextmanager
@@ -81,7 +86,11 @@ class Store:
         """Remove what dead processes left in tmp; what a living one owns stays."""
         for key in {name.removesuffix(OWNER_SUFFIX) for name in os.listdir(self.tmp)}:
             folder = self.tmp / key
-            if (descriptor := _own(folder, os.O_CREAT)) is not None:
+            try:
+                descriptor = _own(folder, os.O_CREAT)
+            except PermissionError:  # another user's, in a home that several share
+                continue
+            if descriptor is not None:
                 _drop(folder, descriptor)
 
     def place(self, staged: Path, content_id: str, files: tuple[FileEntry, ...]) -> Path:
@@ -99,7 +108,7 @@ class Store:
         try:
             os.rename(staged, target)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             if compare(target, files):
                 raise DamagedContentError(content_id) from error
@@ -109,7 +118,8 @@ class Store:
 
     def replace(self, staged: Path, content_id: str, files: tuple[FileEntry, ...]) -> Path:
         """Put a staged folder in the place of a damaged one; call it under `exclusive()`."""
-        if compare(self.path_of(content_id), files):
+        target = self.path_of(content_id)
+        if os.path.lexists(target) and compare(target, files):
             self.discard(content_id)
         return self.place(staged, content_id, files)
 
@@ -117,7 +127,8 @@ class Store:
         """Take a content away; call it under `exclusive()`. Its name is free at once, its files a moment later."""
         target = self.path_of(content_id)
         with self.staging() as grave:
-            os.chmod(target, 0o755)  # renaming a folder to another parent writes its '..'
+            if not target.is_symlink():
+                os.chmod(target, 0o755)  # renaming a folder to another parent writes its '..'
             os.rename(target, grave)
 
 
@@ -126,8 +137,10 @@ def compare(folder: Path, files: tuple[FileEntry, ...]) -> list[tuple[str, str]]
 
     `what` is "missing", "changed" (other bytes, or no longer a plain file), "unreadable" or "extra".
     """
-    if not folder.is_dir():
+    if not os.path.lexists(folder):
         return [("", "missing")]
+    if folder.is_symlink() or not folder.is_dir():
+        return [("", "changed")]
     expected = {entry.path: entry for entry in files}
     folders = {parent.as_posix() for path in expected for parent in Path(path).parents}
     try:
@@ -154,7 +167,7 @@ def _state(path: Path, entry: FileEntry) -> str:
 
 @contextmanager
 def _flock(path: Path, operation: int) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, operation)
         yield

@@ -66,6 +66,8 @@ def test_an_alias_needs_a_visible_version(pirate: Registry) -> None:
     for alias in ("latest", "v1", "Production"):
         with pytest.raises(InvalidNameError):
             pirate.set_alias("pirate", alias, 1)
+        with pytest.raises(InvalidNameError):
+            pirate.remove_alias("pirate", alias)
     assert pirate.alias_history("pirate", "production") == []
     with pytest.raises(NotFoundError, match=r"^There is no version named 'parrot'\.$"):
         pirate.alias_history("parrot", "production")

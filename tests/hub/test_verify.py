@@ -8,6 +8,7 @@ import pytest
 
 from hub import Parent, Registry, Version
 from medley.errors import ProblemsError, StorageError
+from tests.hub.conftest import FILES
 
 
 @pytest.fixture
@@ -79,6 +80,24 @@ def test_a_record_without_its_folder(registry: Registry, pirate: Version) -> Non
     unlock(pirate).rename(registry.home / "stolen")
     assert found(registry) == [("pirate:v1", "", "missing")]
     assert str(registry.verify().problems[0]) == "pirate:v1: the whole folder: missing"
+    pirate.path.symlink_to(registry.home / "stolen")  # the right files, but not where we can vouch for them
+    assert found(registry) == [("pirate:v1", "", "changed")]
+
+
+@pytest.mark.parametrize("what", ["link", "file"])
+def test_publishing_again_mends_even_a_replaced_folder(
+    registry: Registry, make_folder: Callable[..., Path], what: str
+) -> None:
+    version = registry.publish("adapter", "pirate", make_folder())
+    unlock(version).rename(registry.home / "stolen")
+    if what == "link":
+        version.path.symlink_to(registry.home / "stolen")
+    else:
+        version.path.write_text("x")
+    assert found(registry) == [("pirate:v1", "", "changed")]
+    registry.publish("adapter", "pirate", make_folder())
+    assert registry.verify().is_ok
+    assert sorted(path.name for path in (registry.home / "stolen").iterdir()) == sorted(FILES)
 
 
 @pytest.mark.parametrize(
