@@ -250,7 +250,7 @@ def _sentence(text: str) -> str:
 
 def clean_text(text: str) -> str:
     """A user's text without tokens and without the folders of local paths (the last part of each path stays)."""
-    return masked(without_local_paths(text, lambda path: re.split(r"[\\/]+", path.rstrip("\\/"))[-1] or "…"))
+    return masked(without_local_paths(text))
 
 
 def _plain(value: Any) -> str:

@@ -40,8 +40,13 @@ def local_paths(text: str) -> list[str]:
     return [found[0] for found in LOCAL_PATH.finditer(text)]
 
 
-def without_local_paths(text: str, replacement: Callable[[str], str]) -> str:
-    """The text with every absolute path replaced by what `replacement(path)` gives."""
+def last_part(path: str) -> str:
+    """The name at the end of a path, without its folders."""
+    return re.split(r"[\\/]+", path.rstrip("\\/"))[-1] or "…"
+
+
+def without_local_paths(text: str, replacement: Callable[[str], str] = last_part) -> str:
+    """The text with every absolute path replaced by what `replacement(path)` gives; its last part by default."""
     return LOCAL_PATH.sub(lambda found: replacement(found[0]), text)
 
 

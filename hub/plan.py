@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hub.allow_list import LICENCE, TAKEN
-from hub.card import build_card, clean_text, require_base_id
-from hub.leaks import LOCAL_PATH, has_token, home_paths, local_paths, without_local_paths
+from hub.card import build_card, require_base_id
+from hub.leaks import LOCAL_PATH, has_token, home_paths, last_part, local_paths, without_local_paths
 from hub.remote import checked_repo_id
 from hub.side_files import card_data
 from medley.errors import HubError, ProblemsError, UserError
@@ -184,7 +184,7 @@ def _clean_config(text: str, base: str | None) -> str:
     if base is not None and settings.get("base_model_name_or_path") != base:
         settings["base_model_name_or_path"] = base
         text = json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    return clean_text(text)
+    return without_local_paths(text)
 
 
 def _clean_ours(registry: "Registry", text: str) -> str:
@@ -194,7 +194,7 @@ def _clean_ours(registry: "Registry", text: str) -> str:
     def named(path: str) -> str:
         found = re.search(r"[0-9a-f]{64}", path)
         if not found or not path.startswith(store):
-            return clean_text(path)
+            return last_part(path)
         try:
             return registry.get(found[0]).label
         except UserError:
@@ -211,7 +211,7 @@ def _clean_values(text: str) -> str:
     paths = [key for key, value in settings.items() if isinstance(value, str) and LOCAL_PATH.fullmatch(value)]
     if not paths:
         return text
-    settings = {key: clean_text(value) if key in paths else value for key, value in settings.items()}
+    settings = {key: last_part(value) if key in paths else value for key, value in settings.items()}
     return json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
 
 
