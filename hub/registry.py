@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from sqlite3 import Connection, Row
 from typing import Any
@@ -90,7 +91,6 @@ class Registry:
             kind: one of KINDS; a name belongs to one kind.
             folder: plain files and folders only; empty folders are not kept.
             base, base_revision: the base model's Hub id and commit, or "folder:<digest>".
-            parents: what it was made from.
             metadata: JSON values, outside the hash; fields already on record for this content stay as they are.
 
         Raises:
@@ -98,14 +98,13 @@ class Registry:
             NotFoundError: no such folder, or no files in it.
             StorageError: a link or device in the folder; no space or permission. Nothing is visible then.
         """
-        wanted = Manifest(kind, base, base_revision, recipe, tuple(parents), ())
+        manifest = Manifest(kind, base, base_revision, recipe, tuple(parents), ())
         extra = dict(metadata or {})
-        records.metadata_text(extra)  # fails now rather than after the copy
+        records.metadata_text(extra)  # what is not JSON fails now rather than after the copy
         with storage_errors(f"{quoted(name)} was not published to {self.home}"):
-            recording.check_new(self._connection, name, wanted)
+            recording.check_new(self._connection, name, manifest)
             with self._store.staging() as staged:
-                files = copy_files(Path(folder), staged)
-                manifest = Manifest(kind, base, base_revision, recipe, tuple(parents), files)
+                manifest = replace(manifest, files=copy_files(Path(folder), staged))
                 return self._version(self._place_and_record(staged, name, manifest, extra))
 
     def _place_and_record(self, staged: Path, name: str, manifest: Manifest, extra: Mapping[str, Any]) -> Row:

@@ -1,5 +1,6 @@
 """Removal in two steps: hidden first, collected later, and never what something still needs."""
 
+import contextlib
 import os
 import tempfile
 import traceback
@@ -7,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hub import Parent, Registry, open_registry
 from medley.errors import ConflictError, NotFoundError, ParameterError
@@ -139,6 +142,56 @@ def test_what_crashed_publishers_left_is_collected(registry: Registry, make_fold
     report = registry.gc()
     assert (report.folders, report.freed_bytes) == (["00" * 32], 5)
     assert stored(registry) == {kept.id}
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["publish", "publish", "remove", "force", "restore", "alias", "gc"]),
+        st.integers(0, 2),  # which name
+        st.integers(1, 4),  # which content, number or parent
+    ),
+    max_size=25,
+)
+
+
+def take_step(registry: Registry, folders: list[Path], verb: str, name: str, choice: int) -> None:
+    if verb == "publish":
+        older = registry.list(limit=choice)
+        parents = [Parent(older[-1].id, "input")] if older and choice % 2 else []
+        registry.publish("adapter", name, folders[choice], parents=parents)
+    elif verb in ("remove", "force"):
+        registry.remove(f"{name}:v{choice}", force=verb == "force")
+    elif verb == "restore":
+        registry.restore(f"{name}:v{choice}")
+    elif verb == "alias":
+        registry.set_alias(name, "production", choice)
+    else:
+        registry.gc(grace_s=0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(steps=STEPS)
+def test_whatever_happens_nothing_in_use_is_collected(steps: list[tuple[str, int, int]]) -> None:
+    """Any order of steps: every visible version is whole, numbers only grow, gc leaves exactly what is on record."""
+    with tempfile.TemporaryDirectory() as name:
+        folders = [Path(name) / f"content-{index}" for index in range(5)]
+        for folder in folders:
+            folder.mkdir()
+            (folder / "f").write_text(folder.name)
+        registry = open_registry(Path(name) / "home")
+        given_out: dict[str, str] = {}
+        for verb, name_index, choice in steps:
+            with contextlib.suppress(NotFoundError, ConflictError):
+                take_step(registry, folders, verb, f"name-{name_index}", choice)
+            report = registry.verify()
+            assert report.is_ok
+            for latest in registry.list():
+                for version in registry.versions(latest.name):
+                    assert given_out.setdefault(version.label, version.id) == version.id
+            if verb == "gc":
+                assert report.unreferenced == []
+                assert len(stored(registry)) == report.checked
+        registry.close()
 
 
 def collect_as(user: int, folder: Path) -> None:
