@@ -5,7 +5,6 @@ named to the user. Everything else is refused, because nobody can say what it wo
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
@@ -119,11 +118,11 @@ def _refusal(entry: Entry) -> str:
 
 
 def _collisions(names: Iterable[str]) -> list[str]:
-    """Names that would be one file where case or Unicode forms do not count."""
+    """Names (all ASCII by now) that would be one file where case does not count."""
     seen: dict[str, str] = {}
     problems = []
     for name in names:
-        key = unicodedata.normalize("NFC", name).casefold()
+        key = name.casefold()
         if key in seen:
             problems.append(f"{quoted(seen[key])} and {quoted(name)} differ in case only. Rename one of them.")
         seen[key] = name

@@ -6,6 +6,7 @@ format in medley/lm/adapter_file.py.
 """
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +35,6 @@ from medley.lm.adapter_file import (
     read_config,
 )
 
-BASE_FILE = "base.json"
 FOLDER_BASE = re.compile(r"folder:[0-9a-f]{64}")
 
 
@@ -97,7 +97,7 @@ def _stage_name(source: Path) -> str:
 
 
 def _entries_of(source: Path) -> AbstractContextManager[list[Entry]]:
-    return open_folder(source) if source.is_dir() else open_archive(source)
+    return open_folder(source) if os.path.isdir(source) else open_archive(source)
 
 
 def _require_parts(taken: Mapping[str, Entry], source: Path) -> None:
@@ -163,7 +163,7 @@ def import_adapter(
     check_name(name)
     registered = _registered_base(registry, base)
     if registered:
-        base, base_revision = base_identity(registered)[0], base_revision or base_identity(registered)[1]
+        base, base_revision = registered.base, base_revision or registered.base_revision
     with read_adapter_source(source, base=base, base_revision=base_revision) as intake:
         found = registered or _known_base(registry, intake)
         version = registry.publish(
@@ -194,13 +194,6 @@ def describe_intake(intake: Intake) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value not in (None, [])}
 
 
-def base_identity(version: Version) -> tuple[str, str | None]:
-    """The Hub id (or "folder:<digest>") and the revision of a registered base."""
-    details = json.loads((version.path / BASE_FILE).read_text(encoding="utf-8"))
-    base = version.base or details.get("hub_id") or f"folder:{details.get('weights_digest')}"
-    return base, version.base_revision or details.get("revision")
-
-
 def _registered_base(registry: Registry, base: str | None) -> Version | None:
     """The registered base that a name means; None where `base` is a Hub id or a folder's digest (or nothing)."""
     if base is None or FOLDER_BASE.fullmatch(base) or (hub_id(base) and "/" in base):
@@ -215,7 +208,7 @@ def _registered_base(registry: Registry, base: str | None) -> Version | None:
 def _known_base(registry: Registry, intake: Intake) -> Version | None:
     """The registered base that an intake's Hub id means; the revision must agree where both are known."""
     for version in registry.list("base", limit=None):
-        base, revision = base_identity(version)
-        if base == intake.base and (None in (revision, intake.base_revision) or revision == intake.base_revision):
+        revisions = {version.base_revision, intake.base_revision} - {None}
+        if version.base == intake.base and len(revisions) <= 1:
             return version
     return None

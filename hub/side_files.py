@@ -12,6 +12,7 @@ from typing import Any
 from medley.errors import AdapterFormatError
 from medley.lm.adapter_file import hub_id, read_json_object
 
+MAX_TEMPLATE_BYTES = 256 * 1024
 MAX_YAML_BYTES = 64 * 1024
 MAX_YAML_EVENTS = 20_000
 MAX_YAML_DEPTH = 12
@@ -35,7 +36,7 @@ def check_side_files(files: Mapping[str, Path]) -> dict[str, str]:
     texts = {name: _read_text(files[name], name) for name in TEXT_FILES if name in files}
     for name, most in JSON_FILES.items():
         if name in files:
-            _refuse_code(read_json_object(files[name], most), name)
+            _check_settings(read_json_object(files[name], most), name)
     if "recipe.yaml" in texts:
         check_yaml(texts["recipe.yaml"], "recipe.yaml")
     card = card_data(texts.get("README.md", ""))
@@ -54,7 +55,10 @@ def _read_text(path: Path, name: str) -> str:
     return text
 
 
-def _refuse_code(settings: Mapping[str, Any], name: str) -> None:
+def _check_settings(settings: Mapping[str, Any], name: str) -> None:
+    size = len(str(settings.get("chat_template") or "").encode("utf-8", "replace"))
+    if size > MAX_TEMPLATE_BYTES:
+        raise AdapterFormatError(f"The chat template in {name} has {size:,} bytes; at most {MAX_TEMPLATE_BYTES:,}.")
     key = next((key for key in CODE_KEYS if settings.get(key)), None)
     if key:
         raise AdapterFormatError(f"{name} has '{key}', which makes transformers import code. Remove the key.")

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from typing import BinaryIO
 
 from hub.allow_list import MAX_ENTRIES, Entry, max_bytes
@@ -111,7 +112,9 @@ def copy_entries(entries: Mapping[str, Entry], target: Path) -> dict[str, Path]:
     """
     wanted, free = sum(entry.size_bytes for entry in entries.values()), shutil.disk_usage(target).free
     if wanted > free:
-        raise StorageError(f"The copy needs {wanted:,} bytes, but only {free:,} are free in {target.parent}.")
+        raise StorageError(
+            f"The copy needs {wanted:,} bytes, but only {free:,} are free in {gettempdir()}. Set TMPDIR."
+        )
     for name, entry in entries.items():
         with entry.open() as reader:
             _copy(reader, target / name, max_bytes(name))

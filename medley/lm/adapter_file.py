@@ -5,14 +5,15 @@ module as peft 0.21 would compute them. Intake, preflight, cards and the engine 
 from this package. The weights themselves are read in `adapter_tensors.py`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from medley.errors import AdapterFormatError
 from medley.lm.adapter_config import CONFIG_FILE, AdapterConfig, read_config
 from medley.lm.adapter_schema import hub_id
-from medley.lm.module_patterns import PLAIN_NAME, match_names, resolve_patterns
+from medley.lm.module_patterns import resolve_patterns
+from medley.lm.module_targets import check_targets
 from medley.lm.safetensors_header import MAX_SHOWN_PROBLEMS, TensorInfo, read_header
 from medley.lm.strict_files import file_sha256, label_of, open_regular, raise_problems, read_json_object
 
@@ -37,7 +38,6 @@ PICKLED_WEIGHTS = "adapter_model.bin"
 PREFIX = "base_model.model."
 SUFFIX_A, SUFFIX_B = ".lora_A.weight", ".lora_B.weight"
 CHUNK_BYTES = 8 * 1024 * 1024
-ALL_LINEAR = "all-linear"  # peft's own word for "every linear layer but the head"; not an expression
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,10 @@ def open_adapter(folder: Path) -> AdapterFile:
     paired = {key for module in modules.values() for key in (module.key_a, module.key_b)}
     extra = tuple(name for name in tensors if name not in paired)
     adapter = AdapterFile(folder, config, tensors, modules, extra)
-    _check_targets(adapter)
+    try:
+        check_targets(config, list(modules), [name.removeprefix(PREFIX) for name in tensors])
+    except ValueError as error:
+        raise AdapterFormatError(f"{label_of(folder / CONFIG_FILE)}: {error}") from error
     return adapter
 
 
@@ -153,69 +156,6 @@ def _find_pairs(tensors: Mapping[str, TensorInfo]) -> tuple[list[str], list[str]
         elif key.endswith(SUFFIX_A):
             names.append(stem.removeprefix(PREFIX))
     return names, problems
-
-
-def _check_targets(adapter: AdapterFile) -> None:
-    """Refuse `target_modules` that peft would understand otherwise than the file: it must mean the file's modules."""
-    targets, label = adapter.config.target_modules, label_of(adapter.folder / CONFIG_FILE)
-    if targets is None or targets == ALL_LINEAR:
-        return
-    if isinstance(targets, tuple):
-        missed = [name for name in adapter.modules if not _is_listed(name, set(targets))]
-        if missed:
-            raise AdapterFormatError(
-                f"{label}: target_modules does not name '{missed[0]}', which has weights, so peft would ignore them."
-            )
-        return
-    if adapter.modules:
-        _check_expression(targets, list(adapter.modules), label)
-    elif not PLAIN_NAME.fullmatch(targets):
-        _check_some_match(targets, adapter.tensors, label)
-
-
-def _is_listed(name: str, targets: set[str]) -> bool:
-    return any(ending in targets for ending in _endings(name))
-
-
-def _endings(name: str) -> Iterator[str]:
-    parts = name.split(".")
-    return (".".join(parts[start:]) for start in range(len(parts)))
-
-
-def _beginnings(name: str) -> Iterator[str]:
-    parts = name.split(".")
-    return (".".join(parts[:end]) for end in range(1, len(parts)))
-
-
-def _match(expression: str, names: list[str], label: str) -> set[str]:
-    try:
-        return match_names([expression], names)[0]
-    except ValueError as error:
-        raise AdapterFormatError(f"{label}: in target_modules, {error}") from error
-
-
-def _check_expression(expression: str, names: list[str], label: str) -> None:
-    """An expression must match every module of the file and nothing that merely contains one."""
-    parents = sorted({parent for name in names for parent in _beginnings(name)})
-    matched = _match(expression, [*names, *parents], label)
-    missed = next((name for name in names if name not in matched), None)
-    if missed is not None:
-        raise AdapterFormatError(f"{label}: target_modules {expression[:100]!r} does not match '{missed}'.")
-    parent = next((name for name in parents if name in matched), None)
-    if parent is not None:
-        raise AdapterFormatError(
-            f"{label}: target_modules {expression[:100]!r} matches more than the modules in the file, "
-            f"for example '{parent}'."
-        )
-
-
-def _check_some_match(expression: str, tensors: Mapping[str, TensorInfo], label: str) -> None:
-    """For kinds whose tensors are not named after LoRA: some module of each tensor must match."""
-    owners = {key: list(_beginnings(key.removeprefix(PREFIX))) for key in tensors}
-    matched = _match(expression, sorted({owner for each in owners.values() for owner in each}), label)
-    missed = next((key for key, each in owners.items() if not matched.intersection(each)), None)
-    if missed is not None:
-        raise AdapterFormatError(f"{label}: target_modules {expression[:100]!r} does not match '{missed}'.")
 
 
 def check_finite(adapter: AdapterFile) -> None:

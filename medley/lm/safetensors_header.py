@@ -72,6 +72,8 @@ def _check_magic(prefix: bytes, size: int, label: str) -> None:
         raise AdapterFormatError(f"{label} is not a safetensors file: it has only {size} bytes.")
     if prefix.startswith(b"PK\x03\x04"):
         raise AdapterFormatError(f"{label} is a zip archive (PyTorch saves pickles so), not a safetensors file.")
+    if prefix == b"version ":
+        raise AdapterFormatError(f"{label} is a Git LFS pointer, not the weights. Run `git lfs pull` where it is from.")
     if prefix[0] == 0x80 and prefix[1] in range(2, 6):
         raise AdapterFormatError(f"{label} is a pickle, not a safetensors file. Pickles are never opened.")
 

@@ -75,6 +75,7 @@ ONE = json.dumps(ENTRY_B)
     ("data", "part"),
     [
         (pickle.dumps({"a": [1] * 50}), "is a pickle, not a safetensors file. Pickles are never opened."),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab", "is a Git LFS pointer, not the weights."),
         (b"PK\x03\x04" + bytes(100), "is a zip archive (PyTorch saves pickles so), not a safetensors file."),
         ((2**60).to_bytes(8, "little") + b"{}", "announces a header of 1,152,921,504,606,846,976 bytes"),
         ((101 * 2**20).to_bytes(8, "little") + b"{}", "announces a header of 105,906,176 bytes"),
@@ -250,6 +251,7 @@ def test_all_problems_of_a_folder_are_told_together(refusal: Callable[[Path], st
             "tokenizer_config.json has 'auto_map'",
         ),
         ("tokenizer_config.json", b'{"a": 1, "a": 2}', "the key 'a' appears twice"),
+        ("tokenizer_config.json", b'{"chat_template": "%s"}' % (b"x" * 300_000), "has 300,000 bytes; at most 262,144."),
         ("special_tokens_map.json", b"[]", "must hold a JSON object, found list."),
         ("merge_report.json", b'{"a":' * 20_000, "nested"),
     ],

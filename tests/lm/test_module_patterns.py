@@ -1,6 +1,7 @@
 """Patterns are resolved as peft does, and no pattern can stop the program."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ def test_what_trainers_write_is_not_taken_for_one(pattern: str) -> None:
     assert not has_nested_quantifier(pattern)
 
 
-@pytest.mark.parametrize("pattern", ["(a|a)*b", "(?:a|aa)*b", ".*.*.*.*.*.*.*.*.*.*b"])
+@pytest.mark.parametrize("pattern", ["(a|a)*b", "(?:a|aa)*b", ".*.*.*.*.*.*.*.*.*.*b", "(?:[a-c]|[a-c])*"])
 def test_what_only_time_can_tell_is_stopped(pattern: str) -> None:
     with pytest.raises(ValueError, match="needs more than a second to match the modules"):
         match_names([pattern], ["a" * 120 + "c"])
@@ -126,6 +127,23 @@ def test_target_modules_that_mean_something_else(tmp_path: Path, targets: str | 
 def test_target_modules_that_mean_the_file(tmp_path: Path, targets: str | list[str] | None) -> None:
     adapter = open_adapter(write_adapter(tmp_path / "pirate", target_modules=targets))
     assert list(adapter.modules) == ["model.layers.0.self_attn.q_proj"]
+
+
+def test_excluded_modules_must_not_have_weights(tmp_path: Path) -> None:
+    for excluded, part in {
+        r".*q_proj": ": exclude_modules matches 'model.layers.0.self_attn.q_proj', which has weights.",
+        "(a+)+$": ": in exclude_modules, the regular expression '(a+)+$' repeats a repetition",
+    }.items():
+        with pytest.raises(AdapterFormatError) as caught:
+            open_adapter(write_adapter(tmp_path / "pirate", exclude_modules=excluded))
+        assert str(caught.value).startswith(f"'pirate/adapter_config.json'{part}")
+    assert open_adapter(write_adapter(tmp_path / "pirate", exclude_modules=r".*lm_head")).modules
+
+
+def test_an_expression_that_peft_saved(make_adapter: Callable[..., Path]) -> None:
+    adapter = open_adapter(make_adapter("regex", target_modules=r"model\.layers\.\d+\.self_attn\.(q|v)_proj"))
+    assert isinstance(adapter.config.target_modules, str)
+    assert len(adapter.modules) == 4
 
 
 def test_a_pattern_that_could_run_for_ever_is_refused_on_opening(tmp_path: Path) -> None:
