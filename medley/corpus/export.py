@@ -46,11 +46,10 @@ def export_rows(folder: Path, out: Path, format: str | None = None) -> Path:
     try:
         WRITERS[name](Path(staged), rows)
         Path(staged).chmod(0o644)
-        os.link(staged, out)  # unlike a rename, never replaces what somebody else put there meanwhile
-    except FileExistsError as error:
-        raise ConflictError(f"{out.name} is there already. Choose another name.") from error
-    finally:
+        Path(staged).rename(out)
+    except BaseException:
         Path(staged).unlink()
+        raise
     return out
 
 

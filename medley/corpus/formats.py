@@ -173,7 +173,7 @@ def _pair(prompt: list[Message], chosen: list[Message], rejected: list[Message],
         raise RowDropped(rules.OTHER_PROMPT)
     prompt = rules.opened_by_user(prompt, tally)
     if prompt[-1]["role"] == "assistant":
-        raise RowDropped(rules.NO_QUESTION, "the prompt ends with an answer")
+        raise RowDropped(rules.ANSWERED_PROMPT)
     if not (chosen[0]["content"] and rejected[0]["content"]):
         raise RowDropped(rules.EMPTY_ANSWER)
     if chosen == rejected:

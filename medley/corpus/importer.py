@@ -129,8 +129,8 @@ def _choose_format(sample: Sequence[Record], wanted: str, label: str) -> Format:
     if not any(map(best.fits, sample)):
         columns = ", ".join(dict.fromkeys(str(name) for record in sample for name in record)) or "none"
         known = "; ".join(f"{each.name} ({each.columns})" for each in candidates)
-        fits = "none of the known formats" if wanted == "auto" else f"not the format {wanted}"
-        raise DatasetError(f"{label} fits {fits}. Its columns: {columns}. Known: {known}.")
+        fits = "fits none of the known formats" if wanted == "auto" else f"does not fit the format {wanted}"
+        raise DatasetError(f"{label} {fits}. Its columns: {columns}. Known: {known}.")
     return best
 
 

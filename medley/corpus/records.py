@@ -15,6 +15,7 @@ PARQUET_BATCH_ROWS = 256
 MAX_PARQUET_BYTES = 4 * 2**30  # unpacked, as the file itself declares
 READ_CHARACTERS = 2**16
 LONGEST_JSON_WORD = 12  # -Infinity, or an escape such as \ud83d\ude00, cut in two
+JSON_WORDS = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 WRAPPED_ARRAY = re.compile(r'\s*\{\s*"(data|rows|train|examples|items)"\s*:\s*(?=\[\s*\{)')
 SPREADSHEET_QUOTE = re.compile(
     r"^'+[=+\-@\t\r]"
@@ -62,7 +63,8 @@ def _json_complaint(error: ValueError) -> str:
 
 def _as_record(value: Any, place: str) -> Record:
     if not isinstance(value, dict):
-        raise DatasetError(f"{place} is a {type(value).__name__}, not an object with columns.")
+        word = JSON_WORDS.get(type(value), "a number")
+        raise DatasetError(f"{place} is {word}, not an object with columns.")
     return value
 
 

@@ -36,6 +36,7 @@ EMPTY_ANSWER, EMPTY_QUESTION, NO_ANSWER = "empty answer", "empty question", "no 
 UNKNOWN_ROLE, NOT_IN_FORMAT = "unknown role", "not in the format"
 LATE_SYSTEM = "system turn inside the conversation"
 NO_QUESTION = "does not begin with a user turn"
+ANSWERED_PROMPT = "prompt ends with an answer"
 TOOL_CALLS = "tool calls outside the text"
 SAME_ANSWERS = "chosen and rejected are the same"
 OTHER_PROMPT = "chosen and rejected answer different prompts"
