@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medley.errors import ProblemsError, UserError
-from medley.lm.adapter_file import AdapterFile, open_adapter
+from medley.lm.adapter_file import CONFIG_FILE, AdapterFile, open_adapter
 from merging.compatibility import (
     adapter_problems,
     base_problems,
@@ -70,7 +70,7 @@ def preflight(
         return Preflight(error.problems)
     except UserError as error:
         return Preflight((str(error),))
-    names = {**short_names(parsed.models), **(names or {})}
+    names = _unique({**short_names(parsed.models), **(names or {})}, parsed.models)
     adapters, problems = _open_all(parsed, names)
     if adapters:
         problems += joint_problems(adapters)
@@ -91,6 +91,15 @@ def preflight(
     problems = space_problems(out_dir, size) if out_dir is not None else []
     warnings += warnings_of(adapters) + _idle_warnings(parsed)
     return Preflight(tuple(problems), tuple(warnings), parsed, adapters, tuple(plans), ranks, dtype, size)
+
+
+def _unique(names: Mapping[str, str], models: tuple[str, ...]) -> dict[str, str]:
+    """One name per input, also where one folder is written in two ways."""
+    unique: dict[str, str] = {}
+    for model in models:
+        count = sum(1 for each in models[: models.index(model)] if names[each] == names[model])
+        unique[model] = names[model] if not count else f"{names[model]} ({count + 1})"
+    return unique
 
 
 def _open_all(recipe: Recipe, names: Mapping[str, str]) -> tuple[dict[str, AdapterFile], list[str]]:
@@ -119,6 +128,10 @@ def _base_findings(
     """Whether the bases that the recipe names are those of the adapters."""
     wanted = {}
     if recipe.base_model and recipe.base_model not in recipe.models:
+        if (Path(recipe.base_model).expanduser() / CONFIG_FILE).is_file():
+            return [
+                f"base_model '{recipe.base_model}' is an adapter. For {recipe.merge_method} it must name the base."
+            ], []
         wanted |= dict.fromkeys(adapters, (recipe.base_model, "base_model"))
     for source in (source for part in recipe.slices for source in part.sources):
         if source.base and names.get(source.model) in adapters:

@@ -8,6 +8,7 @@ give other results in them. Every delta lies in the space exactly: U·(Uᵀ·D·
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -82,9 +83,9 @@ def anchored(axes: Tensor, values: Tensor) -> tuple[Tensor, int]:
     Returns:
         The turned axes and the number of them in groups of two or more.
     """
-    starts = [0] + [i for i in range(1, len(values)) if values[i - 1] - values[i] > SAME_VALUE * values[0]]
+    starts = [i for i in range(len(values)) if i == 0 or values[i - 1] - values[i] > SAME_VALUE * values[0]]
     turned, tied = axes.clone(), 0
-    for start, end in zip(starts, [*starts[1:], len(values)], strict=True):
+    for start, end in pairwise([*starts, len(values)]):
         turned[:, start:end] = _turned_to_coordinates(axes[:, start:end])
         tied += end - start if end - start > 1 else 0
     return turned, tied

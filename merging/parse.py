@@ -14,7 +14,7 @@ from merging import METHODS
 from merging.method import VARIANTS, Method
 from merging.parse_inputs import read_mapping, read_slices
 from merging.parse_parameters import parameter_problems
-from merging.recipe import DTYPES, SPACES, RankRule, Recipe, parse_rank
+from merging.recipe import DTYPES, SPACES, RankRule, Recipe, Slice, Source, parse_rank
 from merging.yaml_text import load_yaml
 
 OUR_KEYS = ("output", "space", "rank", "seed", "variant")
@@ -79,11 +79,21 @@ def _parse(raw: dict[str, Any], subject: str) -> Recipe:
     parameters = read_mapping(raw, "parameters", "", problems)
     if method is None:
         raise ProblemsError(subject, list(dict.fromkeys(problems)))
+    if method.is_ordered and isinstance(base_model, str):
+        slices = tuple(_with_base_as_input(each, base_model) for each in slices)
     recipe = Recipe(method.name, slices, parameters, base_model, **settings)
     problems += parameter_problems(recipe)
     if problems:
         raise ProblemsError(subject, list(dict.fromkeys(problems)))
     return recipe
+
+
+def _with_base_as_input(part: Slice, base_model: str) -> Slice:
+    """mergekit adds a missing base to the inputs: beside a single adapter, the base is the other one."""
+    if len(part.sources) != 1 or part.sources[0].model == base_model:
+        return part
+    base = Source(base_model, layer_range=part.sources[0].layer_range)
+    return Slice((base, *part.sources), part.parameters)
 
 
 def _is_known(key: Any) -> bool:
@@ -123,7 +133,7 @@ def _read_space(raw: Mapping[str, Any], method: Method | None, problems: list[st
 
 def _read_rank(raw: Mapping[str, Any], method: Method | None, problems: list[str]) -> RankRule:
     try:
-        rule = parse_rank(raw.get("rank") or "auto")
+        rule = parse_rank("auto" if raw.get("rank") is None else raw["rank"])
     except ParameterError as error:
         problems.append(str(error))
         return RankRule()

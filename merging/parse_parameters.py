@@ -50,9 +50,9 @@ def _unknown_parameter(name: str, method: Method) -> str:
 
 def _count_problems(recipe: Recipe) -> list[str]:
     method, count = recipe.method, len(recipe.models)
-    if method.max_models is not None and method.min_models == method.max_models != count:
+    if recipe.slices and method.max_models is not None and method.min_models == method.max_models != count:
         return [f"{method.name} merges exactly {method.max_models} adapters, got {count}."]
-    if count < method.min_models:
+    if recipe.slices and count < method.min_models:
         return [f"{method.name} needs at least {method.min_models} adapter{'s'[: method.min_models > 1]}, got {count}."]
     return []
 

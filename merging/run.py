@@ -6,23 +6,19 @@ inputs, the recipe and the seed alone. The maths is in the method's file and in 
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from medley.errors import AdapterFormatError, ProblemsError
+from medley.errors import ProblemsError
 from medley.events import Emit, ignore_event
 from medley.lm.adapter_file import CONFIG_FILE, WEIGHTS_FILE, AdapterFile, file_sha256
-from medley.lm.adapter_tensors import read_scaled_factors, write_adapter
+from medley.lm.adapter_tensors import write_adapter
 from merging.check import Preflight, preflight
-from merging.lowrank import Factors
 from merging.parse import parse_recipe
-from merging.plan import ModulePlan
+from merging.reading import one_thread, open_reader
 from merging.recipe import Recipe
 from merging.report import FILE_NAME, InputReport, MergeReport, ModuleReport
-from merging.solve import DTYPES, Inputs, Merged, merge_module, space_stack
+from merging.solve import DTYPES, Merged, merge_module
 from merging.staging import staged_folder
 
 RECIPE_FILE = "recipe.yaml"
@@ -56,7 +52,7 @@ def merge(
         raise ProblemsError("the merge", found.problems)
     for warning in found.warnings:
         emit("warning", text=warning)
-    with staged_folder(out_dir) as staging, _one_thread():
+    with staged_folder(out_dir) as staging, one_thread():
         inputs = [_describe_input(name, adapter) for name, adapter in found.adapters.items()]
         merged = dict(_merge_modules(parsed, found, inputs, emit))
         first = next(iter(found.adapters.values())).config
@@ -80,77 +76,10 @@ def merge(
 def _merge_modules(
     recipe: Recipe, found: Preflight, described: list[InputReport], emit: Emit
 ) -> Iterator[tuple[str, Merged]]:
-    adapters = list(found.adapters.values())
-    digests = [(each.sha256, each.config_sha256) for each in described]
-    prepared = _prepared(recipe, found, adapters)
+    reader = open_reader(recipe, found, [(each.sha256, each.config_sha256) for each in described])
     for step, plan in enumerate(found.modules, start=1):
-        inputs = _inputs(recipe, plan, adapters, digests, prepared)
-        yield plan.name, merge_module(recipe, plan, inputs, DTYPES[found.dtype])
+        yield plan.name, merge_module(recipe, plan, reader.read(plan), DTYPES[found.dtype])
         emit("progress", step=step, total=len(found.modules), text="Merging")
-
-
-def _inputs(
-    recipe: Recipe,
-    plan: ModulePlan,
-    adapters: list[AdapterFile],
-    digests: list[tuple[str, str]],
-    prepared: Mapping[str, Mapping[int, Any]],
-) -> Inputs:
-    """The module's factors with everything that goes with each.
-
-    Elementwise methods draw random numbers and add in float32, so their adapters come in the order of their content,
-    not of the recipe: then the order in the recipe changes nothing.
-    """
-    order = list(range(len(plan.inputs)))
-    if recipe.method.family == "elementwise":
-        order.sort(key=lambda place: _sort_key(plan, place, digests))
-    indices = [plan.inputs[place] for place in order]
-    per_model = {name: [values[place] for place in order] for name, values in plan.per_model.items()}
-    per_model |= {name: [values.get(index, 0.0) for index in indices] for name, values in prepared.items()}
-    return Inputs(
-        [_read(adapters, index, plan) for index in indices],
-        [plan.weights[place] for place in order] if plan.weights else [],
-        per_model,
-        [1.0 if index is None else adapters[index].modules[plan.name].scale for index in indices],
-    )
-
-
-def _sort_key(plan: ModulePlan, place: int, digests: list[tuple[str, str]]) -> tuple[tuple[str, str], float]:
-    index = plan.inputs[place]
-    return ("", "") if index is None else digests[index], plan.weights[place]
-
-
-def _read(adapters: list[AdapterFile], index: int | None, plan: ModulePlan) -> Factors:
-    """(scale · B, A) of one adapter for one module; rank 0 where it has none."""
-    if index is None:
-        return torch.zeros(plan.out_features, 0), torch.zeros(0, plan.in_features)
-    b, a = read_scaled_factors(adapters[index], plan.name)
-    if not (torch.isfinite(b).all() and torch.isfinite(a).all()):
-        raise AdapterFormatError(f"'{adapters[index].folder.name}' holds NaN or Infinity in {plan.name}.")
-    return b, a
-
-
-def _prepared(recipe: Recipe, found: Preflight, adapters: list[AdapterFile]) -> Mapping[str, Mapping[int, Any]]:
-    """What a variant has to know of the whole adapters before the first module: argument name to adapter to value."""
-    prepare = recipe.method.preparation(recipe.variant)
-    if prepare is None:
-        return {}
-
-    def modules() -> Iterator[list[tuple[int, torch.Tensor]]]:
-        for plan in found.modules:
-            touching = [
-                index for index, weight in zip(plan.inputs, plan.weights, strict=True) if index is not None and weight
-            ]
-            factors = [_read(adapters, index, plan) for index in touching]
-            yield list(zip(touching, space_stack(recipe, factors), strict=True)) if factors else []
-
-    density = {
-        index: share
-        for plan in found.modules
-        for index, share in zip(plan.inputs, plan.per_model["density"], strict=True)
-        if index is not None
-    }
-    return prepare(modules, density=density)
 
 
 def _describe_input(name: str, adapter: AdapterFile) -> InputReport:
@@ -196,14 +125,3 @@ def _report(recipe: Recipe, found: Preflight, inputs: list[InputReport], merged:
         },
         warnings=tuple(warnings),
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Several threads add in an order that depends on their number, and so would the last bits of the result."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -84,16 +84,28 @@ def merge_module(recipe: Recipe, plan: ModulePlan, inputs: Inputs, dtype: torch.
         dtype: of the result; everything before is float32, and float64 where it is R x R.
     """
     family = recipe.method.family
-    if family == "exact":
-        return _cut(recipe.rank, weighted_sum(inputs.factors, sum_coefficients(recipe, plan, inputs)), dtype)
     if family in ("concat", "factor"):
         return _merge_factors(recipe, plan, inputs, dtype)
-    chosen = inputs.without_zero_weights()
-    if not chosen.factors:
+    if family == "exact":
+        return _cut(recipe.rank, weighted_sum(inputs.factors, sum_coefficients(recipe, plan, inputs)), dtype)
+    rule = _rule(recipe, plan, inputs)
+    if not rule.inputs.factors:
         return _cut(recipe.rank, weighted_sum(inputs.factors, [0.0] * len(inputs.factors)), dtype)
-    generator = torch.Generator().manual_seed(module_seed(recipe.seed, plan.name))
-    merge = _ElementwiseRule(recipe, plan, chosen, generator)
-    return _merge_in_core(merge, dtype) if recipe.space == "core" else _merge_dense(merge, dtype)
+    if recipe.space == "delta":
+        return _merge_dense(rule, dtype)
+    spectrum, tied = _core_spectrum(rule)
+    return _cut(recipe.rank, spectrum, dtype, tied=tied)
+
+
+def module_energies(recipe: Recipe, plan: ModulePlan, inputs: Inputs) -> list[float]:
+    """σ² of the module's result in falling order, before any cut; for rules in space delta those of the merged core."""
+    if recipe.method.family == "elementwise":
+        rule = _rule(recipe, plan, inputs)
+        spectrum = _core_spectrum(rule)[0] if rule.inputs.factors else None
+    else:
+        is_sum = recipe.method.family == "exact"
+        spectrum = weighted_sum(inputs.factors, sum_coefficients(recipe, plan, inputs) if is_sum else inputs.weights)
+    return spectrum.values.square().tolist() if spectrum else []
 
 
 def sum_coefficients(recipe: Recipe, plan: ModulePlan, inputs: Inputs) -> list[float]:
@@ -120,6 +132,11 @@ class _ElementwiseRule:
         return function(deltas, weights=self.inputs.weights, generator=self.generator, **arguments)
 
 
+def _rule(recipe: Recipe, plan: ModulePlan, inputs: Inputs) -> _ElementwiseRule:
+    generator = torch.Generator().manual_seed(module_seed(recipe.seed, plan.name))
+    return _ElementwiseRule(recipe, plan, inputs.without_zero_weights(), generator)
+
+
 def space_stack(recipe: Recipe, factors: Sequence[Factors]) -> Tensor:
     """The deltas of one module in the recipe's space, (n, rows, columns) float32."""
     if recipe.space == "core":
@@ -128,10 +145,11 @@ def space_stack(recipe: Recipe, factors: Sequence[Factors]) -> Tensor:
     return torch.stack([b @ a for b, a in factors])
 
 
-def _merge_in_core(rule: _ElementwiseRule, dtype: torch.dtype) -> Merged:
+def _core_spectrum(rule: _ElementwiseRule) -> tuple[Spectrum, int]:
+    """The rule's result in the core space, and how many of its axes are a convention."""
     space = core_space(rule.inputs.factors)
     merged = rule(torch.stack([space.project(delta) for delta in rule.inputs.factors]))
-    return _cut(rule.recipe.rank, space.lift(merged), dtype, tied=space.tied)
+    return space.lift(merged), space.tied
 
 
 def _merge_dense(rule: _ElementwiseRule, dtype: torch.dtype) -> Merged:

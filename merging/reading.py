@@ -1,0 +1,107 @@
+"""A module's inputs read from the adapters' files, with the weights and parameters that go with each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from medley.errors import AdapterFormatError
+from medley.lm.adapter_file import CONFIG_FILE, WEIGHTS_FILE, AdapterFile, file_sha256
+from medley.lm.adapter_tensors import read_scaled_factors
+from merging.check import Preflight
+from merging.lowrank import Factors, norm
+from merging.plan import ModulePlan
+from merging.recipe import Recipe
+from merging.solve import Inputs, space_stack
+
+Digest = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads one module after the other.
+
+    Attributes:
+        recipe: parsed.
+        adapters: opened, in the order of `recipe.models`.
+        digests: of each adapter's weights and configuration.
+        prepared: what a variant found out about the whole adapters: argument to adapter to value.
+    """
+
+    recipe: Recipe
+    adapters: Sequence[AdapterFile]
+    digests: Sequence[Digest]
+    prepared: Mapping[str, Mapping[int, Any]] = field(default_factory=dict)
+
+    def read(self, plan: ModulePlan) -> Inputs:
+        """The module's factors with everything that goes with each.
+
+        Elementwise methods draw random numbers and add in float32, so their adapters come in the order of their
+        size, not of the recipe: then neither the order in the recipe nor the gauge of the factors changes anything.
+        """
+        factors = [self.factors(index, plan) for index in plan.inputs]
+        order = list(range(len(plan.inputs)))
+        if self.recipe.method.family == "elementwise":
+            order.sort(key=lambda place: (norm(factors[place]), self._digest(plan.inputs[place]), plan.weights[place]))
+        indices = [plan.inputs[place] for place in order]
+        per_model = {name: [values[place] for place in order] for name, values in plan.per_model.items()}
+        per_model |= {name: [values.get(index, 0.0) for index in indices] for name, values in self.prepared.items()}
+        return Inputs(
+            [factors[place] for place in order],
+            [plan.weights[place] for place in order] if plan.weights else [],
+            per_model,
+            [1.0 if index is None else self.adapters[index].modules[plan.name].scale for index in indices],
+        )
+
+    def factors(self, index: int | None, plan: ModulePlan) -> Factors:
+        """(scale · B, A) of one adapter for one module in float32; rank 0 where it has none."""
+        if index is None:
+            return torch.zeros(plan.out_features, 0), torch.zeros(0, plan.in_features)
+        b, a = read_scaled_factors(self.adapters[index], plan.name)
+        if not (torch.isfinite(b).all() and torch.isfinite(a).all()):
+            raise AdapterFormatError(f"'{self.adapters[index].folder.name}' holds NaN or Infinity in {plan.name}.")
+        return b, a
+
+    def _digest(self, index: int | None) -> Digest:
+        return ("", "") if index is None else self.digests[index]
+
+
+def digests_of(adapters: Sequence[AdapterFile]) -> list[Digest]:
+    """sha256 of each adapter's weights and configuration."""
+    return [(file_sha256(each.folder / WEIGHTS_FILE), file_sha256(each.folder / CONFIG_FILE)) for each in adapters]
+
+
+def open_reader(recipe: Recipe, found: Preflight, digests: Sequence[Digest]) -> Reader:
+    """A reader for a recipe that passed preflight; variants that need it look at the whole adapters here."""
+    reader = Reader(recipe, list(found.adapters.values()), digests)
+    prepare = recipe.method.preparation(recipe.variant)
+    if prepare is None:
+        return reader
+
+    def modules() -> Iterator[list[tuple[int, torch.Tensor]]]:
+        for plan in found.modules:
+            weighted = zip(plan.inputs, plan.weights, strict=True)
+            touching = [index for index, weight in weighted if index is not None and weight]
+            factors = [reader.factors(index, plan) for index in touching]
+            yield list(zip(touching, space_stack(recipe, factors), strict=True)) if factors else []
+
+    density = {
+        index: share
+        for plan in found.modules
+        for index, share in zip(plan.inputs, plan.per_model["density"], strict=True)
+        if index is not None
+    }
+    return Reader(recipe, reader.adapters, digests, prepare(modules, density=density))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Several threads add in an order that depends on their number, and so would the last bits of the result."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,186 @@
+"""Files: what appears, what is in it, and that nothing appears when something goes wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from medley.errors import AdapterFormatError, ConflictError, ProblemsError
+from merging import merge, parse_recipe, recipe_from_weights
+from merging.report import MergeReport
+from merging.staging import staged_folder
+from tests.merging.lora_files import BASE, SHAPES, dense_deltas, random_factors, random_lora, write_lora
+
+FILES = ["adapter_config.json", "adapter_model.safetensors", "merge_report.json", "recipe.yaml"]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> list[tuple[Path, float]]:
+    return [(random_lora(tmp_path / "in" / name, seed=seed), 0.5) for name, seed in (("pirate", 1), ("sql", 2))]
+
+
+def test_the_result_holds_four_files(tmp_path: Path, pair: list[tuple[Path, float]]) -> None:
+    report = merge(recipe_from_weights("linear", pair), tmp_path / "deep" / "out")
+    out = tmp_path / "deep" / "out"
+    assert sorted(path.name for path in out.iterdir()) == FILES
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["use_rslora"]) == (BASE, False)
+    assert config["lora_alpha"] == config["r"]
+    assert MergeReport.from_json((out / "merge_report.json").read_text()) == report
+    assert (report.out_dir, report.seconds > 0) == (out, True)
+    assert list((tmp_path / "deep").iterdir()) == [out]
+
+
+def test_no_path_of_this_machine_is_written(tmp_path: Path, pair: list[tuple[Path, float]]) -> None:
+    recipe = recipe_from_weights("ties", pair, {"density": 0.5})
+    merge(recipe, tmp_path / "out", names={str(pair[1][0]): "sql:v3"})
+    texts = [(tmp_path / "out" / name).read_text() for name in FILES if not name.endswith(".safetensors")]
+    assert not any(str(tmp_path) in text for text in texts)
+    saved = parse_recipe(tmp_path / "out" / "recipe.yaml")
+    assert saved.models == ("pirate", "sql:v3")
+    folders = {"pirate": str(pair[0][0]), "sql:v3": str(pair[1][0])}
+    assert saved.with_models(folders.__getitem__) == recipe
+
+
+def test_the_report_names_its_inputs_by_digest(tmp_path: Path, pair: list[tuple[Path, float]]) -> None:
+    import hashlib
+
+    report = merge(recipe_from_weights("linear", pair), tmp_path / "out")
+    digests = [hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest() for folder, _ in pair]
+    assert [each.sha256 for each in report.inputs] == digests
+    assert [(each.name, each.modules, each.max_rank) for each in report.inputs] == [("pirate", 2, 2), ("sql", 2, 2)]
+
+
+def test_progress_is_told_for_every_module(tmp_path: Path, pair: list[tuple[Path, float]]) -> None:
+    events: list[tuple[str, dict[str, object]]] = []
+    merge(
+        recipe_from_weights("ties", pair, {"int8_mask": True}),
+        tmp_path / "out",
+        emit=lambda kind, **fields: events.append((kind, fields)),
+    )
+    assert events == [
+        ("warning", {"text": "int8_mask only saves memory in mergekit; it changes nothing here."}),
+        ("progress", {"step": 1, "total": 2, "text": "Merging"}),
+        ("progress", {"step": 2, "total": 2, "text": "Merging"}),
+        ("artifact", {"path": str(tmp_path / "out")}),
+    ]
+
+
+def test_an_empty_folder_is_a_place_and_a_full_one_is_not(tmp_path: Path, pair: list[tuple[Path, float]]) -> None:
+    (tmp_path / "empty").mkdir()
+    merge(recipe_from_weights("linear", pair), tmp_path / "empty")
+    assert sorted(path.name for path in (tmp_path / "empty").iterdir()) == FILES
+    before = (tmp_path / "empty" / "recipe.yaml").read_bytes()
+    with pytest.raises(ProblemsError) as caught:
+        merge(recipe_from_weights("concat", pair), tmp_path / "empty")
+    place = tmp_path / "empty"
+    assert (
+        str(caught.value)
+        == f"'{place}' exists and is not an empty folder. Choose another place; nothing is overwritten."
+    )
+    assert (place / "recipe.yaml").read_bytes() == before
+
+
+def test_weights_that_are_not_finite_leave_nothing(tmp_path: Path) -> None:
+    name = next(iter(SHAPES))
+    b, a = random_factors(*SHAPES[name], 2, 1)
+    b[0, 0] = float("nan")
+    broken = write_lora(tmp_path / "broken", {name: (b, a)})
+    with pytest.raises(AdapterFormatError, match=rf"^'broken' holds NaN or Infinity in {name}\.$"):
+        merge(recipe_from_weights("linear", [(broken, 1.0)]), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+def test_whoever_comes_first_keeps_the_place(tmp_path: Path) -> None:
+    def race() -> None:
+        with staged_folder(tmp_path / "out") as staging:
+            (staging / "ours").touch()
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "theirs").touch()
+
+    with pytest.raises(ConflictError, match=r"^Something appeared at '.*out' during the merge"):
+        race()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["theirs"]
+
+
+SLOW_MERGE = """
+import sys, time
+from merging import merge
+def emit(kind, **fields):
+    print(kind, fields.get("step"), flush=True)
+    time.sleep(60)
+merge(sys.argv[1], sys.argv[2], emit=emit)
+"""
+
+
+def test_a_merge_killed_midway_leaves_nothing_at_its_place(tmp_path: Path, pair: list[tuple[Path, float]]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe_from_weights("linear", pair).to_yaml())
+    out = tmp_path / "work" / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_MERGE, str(recipe), str(out)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "progress 1\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    leftovers = [path.name for path in out.parent.iterdir()]
+    assert len(leftovers) == 1
+    assert leftovers[0].startswith(f".out.{process.pid}-")
+    merge(recipe, out)  # the next merge to the same place removes what the dead one left
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def run_in_process(recipe: Path, out: Path, threads: str, hash_seed: str) -> bytes:
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONHASHSEED": hash_seed}
+    code = "import sys; from merging import merge; merge(sys.argv[1], sys.argv[2])"
+    subprocess.run([sys.executable, "-c", code, str(recipe), str(out)], cwd=ROOT, env=environment, check=True)
+    return b"".join((out / name).read_bytes() for name in FILES)
+
+
+@pytest.mark.parametrize(("method", "space"), [("linear", None), ("dare_ties", "core"), ("dare_ties", "delta")])
+def test_same_seed_same_bytes_in_any_process_on_any_threads(tmp_path: Path, method: str, space: str | None) -> None:
+    name = "model.layers.0.mlp.up_proj"  # large enough that two threads would share the work
+    folders = []
+    for seed in (1, 2):
+        modules = {name: random_factors(700, 300, 8, seed)}
+        folders.append((write_lora(tmp_path / f"in-{seed}", modules, dtype=torch.bfloat16), 0.7))
+    parameters = {"density": 0.5} if space else None
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        recipe_from_weights(method, folders, parameters, space=space, seed=3, out_dtype="float32").to_yaml()
+    )
+    one = run_in_process(recipe, tmp_path / "one", threads="1", hash_seed="1")
+    two = run_in_process(recipe, tmp_path / "two", threads="2", hash_seed="2")
+    assert one == two
+    merge(recipe, tmp_path / "here")
+    assert b"".join((tmp_path / "here" / file).read_bytes() for file in FILES) == one
+
+
+def test_another_seed_gives_another_result(tmp_path: Path, pair: list[tuple[Path, float]]) -> None:
+    for seed in (1, 2):
+        merge(recipe_from_weights("dare_linear", pair, {"density": 0.5}, seed=seed), tmp_path / f"{seed}")
+    first, second = dense_deltas(tmp_path / "1"), dense_deltas(tmp_path / "2")
+    assert any(not torch.equal(first[name], second[name]) for name in SHAPES)
+
+
+def test_abandoned_folders_of_living_processes_are_left_alone(tmp_path: Path) -> None:
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+    try:
+        theirs = tmp_path / f".out.{sleeper.pid}-12345678.merging"
+        theirs.mkdir()
+        with staged_folder(tmp_path / "out"):
+            time.sleep(0)
+        assert theirs.is_dir()
+    finally:
+        sleeper.kill()
+        sleeper.wait()
