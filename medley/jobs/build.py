@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from medley.errors import InvalidNameError, NotFoundError, ParameterError, ProblemsError, RecipeError, UserError
 from medley.jobs.artifacts import base_of, find_base
 from medley.jobs.device import likely_device
-from medley.jobs.spec import JobSpec
+from medley.jobs.spec import JobSpec, plain
 from medley.options import from_mapping, unknown_key
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def train_spec(
             f"Leave out --base, or choose another adapter to start from."
         )
     problems.report("the training")
-    values = dataclasses.asdict(chosen)
+    values = plain(dataclasses.asdict(chosen))
     inputs = {"base": base_version.id, "data": data_version.id, "init": start.id if start else None}
     labels = {"base": base_version.label, "data": data_version.label, **({"init": start.label} if start else {})}
     params = {

@@ -1,5 +1,6 @@
 """The spec of a dataset import: a file on this machine or a dataset on the Hub."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ from medley.jobs.spec import JobSpec
 if TYPE_CHECKING:
     from hub import Registry
 
-TURNS = ("all", "last")
 SUFFIX = re.compile(r"\.(jsonl?|csv|tsv|parquet)(\.gz)?$", re.IGNORECASE)
 
 
@@ -46,21 +46,18 @@ def import_spec(
     Raises:
         ProblemsError: everything that is wrong.
     """
+    from medley.corpus.importer import ImportSettings
+
+    settings = ImportSettings(format, eval_share, seed, turns, licence, max_rows)
     problems = ProblemList()
     problems.attempt(check_output_name, registry, name, "dataset")
     origin = problems.attempt(_origin, str(source), split, revision)
-    problems.attempt(_check_settings, format, eval_share, seed, turns, max_rows)
+    problems.attempt(settings.check)
     problems.report("the import")
-    settings = {
-        "format": format,
-        "eval_share": eval_share,
-        "seed": seed,
-        "turns": turns,
-        "licence": licence,
-        "max_rows": max_rows,
-    }
     label = Path(origin["path"]).name if "path" in origin else origin["hub_id"]
-    return JobSpec("import", f"Import {name} from {label}", {"source": origin, "settings": settings}, name)
+    return JobSpec(
+        "import", f"Import {name} from {label}", {"source": origin, "settings": dataclasses.asdict(settings)}, name
+    )
 
 
 def _origin(source: str, split: str | None, revision: str | None) -> dict[str, Any]:
@@ -74,20 +71,3 @@ def _origin(source: str, split: str | None, revision: str | None) -> dict[str, A
     if looks_like_path(source) or SUFFIX.search(source) or not HUB_ID.fullmatch(source):
         raise NotFoundError(f"There is no file {source!a}, and it is no Hub id (org/name) either.")
     return {"hub_id": source, "split": split, "revision": revision}
-
-
-def _check_settings(format: str, eval_share: float, seed: int, turns: str, max_rows: int | None) -> None:
-    from medley.corpus import FORMATS
-
-    problems = ProblemList()
-    if format != "auto" and format not in FORMATS:
-        problems.found.append(f"There is no format '{format}'. Known: auto, {', '.join(FORMATS)}.")
-    if not 0 <= eval_share < 1:
-        problems.found.append(f"eval_share must be in [0, 1), got {eval_share:g}.")
-    if seed < 0:
-        problems.found.append(f"seed must be at least 0, got {seed}.")
-    if turns not in TURNS:
-        problems.found.append(f"turns must be {' or '.join(TURNS)}, got {turns}.")
-    if max_rows is not None and max_rows < 1:
-        problems.found.append(f"max_rows must be at least 1, got {max_rows}.")
-    problems.report("the import")

@@ -49,15 +49,15 @@ class JobSpec:
         place = find_token(values)
         if place is not None:
             raise JobError(f"There is an access token in the job's {place}. Pass it by the HF_TOKEN variable instead.")
-        return yaml.safe_dump(_plain(values), sort_keys=False, allow_unicode=True, width=120)
+        return yaml.safe_dump(plain(values), sort_keys=False, width=120)  # ASCII: PyYAML loses some of Unicode's spaces
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Tuples as lists and mappings as dicts: the only containers that YAML's safe form writes."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     return value
 
 
