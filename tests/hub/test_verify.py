@@ -89,7 +89,7 @@ def test_publishing_again_mends_even_a_replaced_folder(
     registry: Registry, make_folder: Callable[..., Path], what: str
 ) -> None:
     version = registry.publish("adapter", "pirate", make_folder())
-    unlock(version).rename(registry.home / "stolen")
+    unlock(version).rename(registry.home / "stolen").chmod(0o700)
     if what == "link":
         version.path.symlink_to(registry.home / "stolen")
     else:
@@ -97,7 +97,9 @@ def test_publishing_again_mends_even_a_replaced_folder(
     assert found(registry) == [("pirate:v1", "", "changed")]
     registry.publish("adapter", "pirate", make_folder())
     assert registry.verify().is_ok
-    assert sorted(path.name for path in (registry.home / "stolen").iterdir()) == sorted(FILES)
+    stolen = registry.home / "stolen"  # what the link pointed at is none of our business
+    assert stolen.stat().st_mode & 0o777 == 0o700
+    assert sorted(path.name for path in stolen.iterdir()) == sorted(FILES)
 
 
 @pytest.mark.parametrize(
