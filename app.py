@@ -94,7 +94,9 @@ def check_port(host: str, port: int) -> None:
         raise ParameterError(f"Port {port} on {host} cannot be used ({error}). Choose another with --port.") from error
 
 
-def build_server(*, host: str = "127.0.0.1", read_only: bool = False, login: tuple[str, str] | None = None) -> "FastAPI":
+def build_server(
+    *, host: str = "127.0.0.1", read_only: bool = False, login: tuple[str, str] | None = None
+) -> "FastAPI":
     """The pages behind our own checks of where a request comes from."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "0")
     import gradio as gr

@@ -40,7 +40,12 @@ def thin_out(points: Sequence[tuple[float, float]], limit: int = MAX_POINTS) -> 
 
 
 def line_chart(
-    series: Sequence[Series], *, x_name: str, y_name: str, marks: Sequence[Mark] = (), empty_text: str = "No points yet."
+    series: Sequence[Series],
+    *,
+    x_name: str,
+    y_name: str,
+    marks: Sequence[Mark] = (),
+    empty_text: str = "No points yet.",
 ) -> str:
     """Curves over a common x axis, with ticks, a legend and a tooltip at each x."""
     drawn = [Series(each.name, thin_out(_finite(each.points)), each.tone) for each in series]

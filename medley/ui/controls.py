@@ -31,7 +31,10 @@ def control(option: Option, **settings: Any) -> gr.components.FormComponent:
         return gr.Dropdown(choices, value=option.default, **common)
     if option.type is float and _is_share(option):
         low = option.low if option.low is not None else option.above or 0.0
-        return gr.Slider(low, option.high, value=option.default, step=0.01, **common)
+        value = (low + option.high) / 2 if option.default is None else option.default
+        return gr.Slider(low, option.high, value=value, step=0.01, **common)
+    if option.type in (int, float) and option.optional:  # a number field cannot be left empty
+        return gr.Textbox(value="", placeholder="not set", max_lines=1, **common)
     if option.type in (int, float):
         return gr.Number(value=option.default, precision=0 if option.type is int else None, **common)
     return gr.Textbox(value=to_text(option, option.default), max_lines=1, **common)
@@ -45,7 +48,9 @@ def _is_share(option: Option) -> bool:
 
 def to_text(option: Option, value: Any) -> Any:
     """A value as its control shows it."""
-    return ", ".join(value) if option.type is tuple and value is not None else value
+    if option.optional and value is None:
+        return ""
+    return ", ".join(value) if option.type is tuple else value
 
 
 def to_value(option: Option, shown: Any) -> Any:
@@ -56,11 +61,24 @@ def to_value(option: Option, shown: Any) -> Any:
     """
     if option.type is tuple:
         shown = tuple(part.strip() for part in str(shown or "").split(",") if part.strip())
+    if isinstance(shown, str) and option.type in (int, float):
+        shown = _number(shown.strip())
     if shown == "" or shown is None:
         shown = None if option.optional else option.default
     if option.type is int and isinstance(shown, float) and shown.is_integer():
         shown = int(shown)
     return check(option, shown)
+
+
+def _number(text: str) -> Any:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def changed(options: Sequence[Option], values: Mapping[str, Any]) -> dict[str, Any]:

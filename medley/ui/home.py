@@ -1,34 +1,39 @@
 """Home: what is running, what was made last, what this machine has, and three ways to begin."""
 
 import shutil
-from functools import partial
+from functools import cache, partial
 
 import gradio as gr
 
 from medley.ui import markup
 from medley.ui.job_rows import job_rows
 from medley.ui.numbers import size_text
-from medley.ui.workspace import Workspace, attempt
+from medley.ui.workspace import Workspace, attempt, shown
 
 JOBS_SHOWN = 8
 ARTIFACTS_SHOWN = 8
+INTRO = "Train LoRA adapters, blend them exactly, compare them side by side, publish the best."
+LOADING_JOBS = markup.section("Jobs", '<div class="m-loading"></div>')
+LOADING_LATEST = markup.section("Latest artifacts", '<div class="m-loading"></div>')
 
 
 def build(page: gr.Blocks, workspace: Workspace) -> None:
-    head = gr.HTML(markup.page_head("Medley", "Train LoRA adapters, blend them exactly, compare them, publish the best."))
+    head = gr.HTML(
+        markup.page_head("Medley", "Train LoRA adapters, blend them exactly, compare them, publish the best.")
+    )
     gr.HTML(doors(workspace.is_read_only))
     with gr.Row(elem_classes="m-columns"):
         with gr.Column(scale=2):
+            jobs = gr.HTML(LOADING_JOBS, js_on_load=markup.CLICKS, elem_id="jobs")
             notice = gr.HTML()
-            jobs = gr.HTML(js_on_load=markup.CLICKS, elem_id="jobs", min_height=220)
         with gr.Column(scale=1):
-            made = gr.HTML(elem_id="latest", min_height=220)
+            made = gr.HTML(LOADING_LATEST, elem_id="latest")
     timer = gr.Timer(2)
-    shown = [head, jobs, made]
-    page.load(partial(show, workspace), None, shown, show_progress="hidden", api_visibility="private")
+    page.load(partial(show, workspace), None, [jobs, made], show_progress="hidden", api_visibility="private")
+    page.load(partial(machine_head, workspace), None, head, show_progress="hidden", api_visibility="private")
     timer.tick(
-        partial(show, workspace), None, shown, show_progress="hidden", concurrency_id="poll", concurrency_limit=8,
-        api_visibility="private",
+        partial(show, workspace), None, [jobs, made], show_progress="hidden", concurrency_id="poll",
+        concurrency_limit=8, api_visibility="private",
     )  # fmt: skip
 
     def stop_clicked(event: gr.EventData) -> tuple[str, str]:
@@ -37,10 +42,14 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
     jobs.click(stop_clicked, None, [jobs, notice], show_progress="hidden", api_visibility="private")
 
 
-def show(workspace: Workspace) -> tuple[str, str, str]:
-    """The head with the machine's state, the jobs and the latest artifacts."""
-    text = "Train LoRA adapters, blend them exactly, compare them side by side, publish the best."
-    return markup.page_head("Medley", text, machine(workspace)), jobs_card(workspace), latest_card(workspace)
+def show(workspace: Workspace) -> tuple[str, str]:
+    """The jobs and the latest artifacts."""
+    return shown(lambda: jobs_card(workspace)), shown(lambda: latest_card(workspace))
+
+
+def machine_head(workspace: Workspace) -> str:
+    """The head with the machine's state; apart from the rest, because looking for a GPU takes seconds the first time."""
+    return markup.page_head("Medley", INTRO, machine(workspace))
 
 
 def doors(is_read_only: bool) -> str:
@@ -80,6 +89,7 @@ def machine(workspace: Workspace) -> str:
     return "".join(chips)
 
 
+@cache
 def device_name() -> str:
     """The device that models run on, for people: "NVIDIA …", "Apple GPU" or "CPU, 2 cores"."""
     import os
@@ -106,7 +116,9 @@ def latest_card(workspace: Workspace) -> str:
     """The newest artifacts of any kind."""
     listed = workspace.registry.list(limit=ARTIFACTS_SHOWN)
     if not listed:
-        return markup.section("Latest artifacts", markup.empty("Nothing here yet", "Datasets and adapters appear here."))
+        return markup.section(
+            "Latest artifacts", markup.empty("Nothing here yet", "Datasets and adapters appear here.")
+        )
     items = "".join(
         f'<div class="m-item"><span>{markup.link("registry", version.label, {"name": version.name})} '
         f"{markup.chip(version.kind, 'plain')}</span><span>{markup.when(version.created)}</span></div>"

@@ -22,7 +22,9 @@ def job_rows(jobs: "Jobs", listed: Sequence["Job"], *, is_read_only: bool) -> st
 
 def job_row(job: "Job", view: RunView, *, is_read_only: bool) -> str:
     title = markup.link(PAGE_OF.get(job.kind, ""), job.title, {"job": job.id})
-    since = f"{markup.when(job.finished or job.started or job.created)} · <span class=m-mono>{markup.escape(job.id)}</span>"
+    since = (
+        f"{markup.when(job.finished or job.started or job.created)} · <span class=m-mono>{markup.escape(job.id)}</span>"
+    )
     stop = markup.action("Stop", "job", job.id) if job.state in STOPPABLE and not is_read_only else "<span></span>"
     curve = [value for _, value in view.curve("loss")]
     return (

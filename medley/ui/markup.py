@@ -91,7 +91,7 @@ def table(headers: Sequence[str], rows_html: Iterable[Sequence[str]], *, numeric
 
     def cells(tag: str, values: Sequence[str]) -> str:
         return "".join(
-            f'<{tag}{" class=m-num" if i in numeric else ""}>{value}</{tag}>' for i, value in enumerate(values)
+            f"<{tag}{' class=m-num' if i in numeric else ''}>{value}</{tag}>" for i, value in enumerate(values)
         )
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows_html)

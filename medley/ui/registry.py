@@ -85,8 +85,7 @@ def measured(version: Version) -> str:
     """The one or two numbers that say most about a version."""
     if version.kind == "dataset":
         rows = version.metadata.get("rows")
-        total = sum(rows.values()) if isinstance(rows, dict) else rows
-        return f"{count_text(total)} rows" if isinstance(total, (int, float)) else ""
+        return f"{count_text(rows)} rows" if isinstance(rows, (int, float)) else ""
     metrics = version.metadata.get("metrics") or {}
     name = next((each for each in ("eval_loss", "energy_kept", "train_loss", "loss") if each in metrics), None)
     return f"{name.replace('_', ' ')} {number_text(metrics[name])}" if name else ""
@@ -105,6 +104,12 @@ def version_head(workspace: Workspace, reference: str) -> str:
     if version is None:
         return markup.page_head("Registry", INTRO, markup.button_link("registry", "All versions"))
     chips = "".join(markup.chip(alias, "teal") for alias in version.aliases)
-    side = f"{markup.chip(version.kind)}{chips}{markup.digest(version.id)}{markup.button_link('registry', 'All versions')}"
-    note = version.metadata.get("description") or version.metadata.get("note") or f"{kind_text(version)}, {size_text(version.size_bytes)}"
+    side = (
+        f"{markup.chip(version.kind)}{chips}{markup.digest(version.id)}{markup.button_link('registry', 'All versions')}"
+    )
+    note = (
+        version.metadata.get("description")
+        or version.metadata.get("note")
+        or f"{kind_text(version)}, {size_text(version.size_bytes)}"
+    )
     return markup.page_head(version.label, str(note), side)

@@ -92,7 +92,9 @@ def verify_version(workspace: Workspace, reference: str) -> str:
         return notice
     if report.is_ok:
         return markup.notice("good", "Every file is what was published.")
-    return markup.notice("bad", "\n".join(f"{problem.path or 'the record'}: {problem.what}" for problem in report.problems))
+    return markup.notice(
+        "bad", "\n".join(f"{problem.path or 'the record'}: {problem.what}" for problem in report.problems)
+    )
 
 
 def export_version(workspace: Workspace, reference: str) -> tuple[Any, str]:
@@ -108,7 +110,9 @@ def export_version(workspace: Workspace, reference: str) -> tuple[Any, str]:
     path, notice = attempt(make)
     if path is None:
         return gr.skip(), notice
-    return str(path), markup.notice("good", "The archive is ready; press the button again if it did not start by itself.")
+    return str(path), markup.notice(
+        "good", "The archive is ready; press the button again if it did not start by itself."
+    )
 
 
 def set_alias(workspace: Workspace, reference: str, alias: str) -> tuple[str, Any]:

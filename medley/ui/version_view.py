@@ -125,7 +125,11 @@ def card(workspace: Workspace, version: Version) -> str:
 def files_table(workspace: Workspace, version: Version) -> str:
     """Every file with its size and digest."""
     rows = [
-        [f"<span class=m-mono>{markup.escape(each.path)}</span>", size_text(each.size_bytes), markup.digest(each.sha256)]
+        [
+            f"<span class=m-mono>{markup.escape(each.path)}</span>",
+            size_text(each.size_bytes),
+            markup.digest(each.sha256),
+        ]
         for each in workspace.registry.files(version.id)
     ]
     return markup.table(["File", "Size", "sha256"], rows, numeric=(1,))
@@ -137,5 +141,7 @@ def versions_table(workspace: Workspace, version: Version) -> str:
     for each in workspace.registry.versions(version.name):
         aliases = " ".join(markup.chip(alias, "teal") for alias in each.aliases)
         label = markup.link("registry", each.label, {"name": each.label})
-        rows.append([f"{label} {aliases}", size_text(each.size_bytes), markup.when(each.created), markup.digest(each.id)])
+        rows.append(
+            [f"{label} {aliases}", size_text(each.size_bytes), markup.when(each.created), markup.digest(each.id)]
+        )
     return markup.table(["Version", "Size", "Made", "Id"], rows, numeric=(1,))

@@ -61,9 +61,10 @@ class Workspace:
         if self.is_read_only:
             raise ReadOnlyError(f"{what} is switched off here: this app is read-only. Run Medley on your own machine.")
 
-    def names(self, kind: str) -> list[str]:
-        """The names of a kind, the newest first."""
-        return [version.name for version in self.registry.list(kind, limit=MAX_LISTED)]
+    def names(self, kind: str, *, data_kind: str | None = None) -> list[str]:
+        """The names of a kind, the newest first; of datasets only those of a kind of data, if one is given."""
+        listed = self.registry.list(kind, limit=MAX_LISTED)
+        return [each.name for each in listed if data_kind in (None, each.metadata.get("kind", data_kind))]
 
     def version(self, reference: str | None, kind: str | None = None) -> Version:
         """The version a name means. Only names: a path that somebody typed is never opened.

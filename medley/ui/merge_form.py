@@ -1,0 +1,239 @@
+"""The merge form's handlers: controls to a recipe and back, preflight, pictures, and the address of a live blend."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from medley.errors import ParameterError, ProblemsError
+from medley.ui import charts, markup
+from medley.ui.controls import label_of, to_text, to_value
+from medley.ui.numbers import count_text, number_text, plural, size_text
+from medley.ui.workspace import Workspace, attempt, query_value, shown
+from merging import METHODS, Parameter
+
+if TYPE_CHECKING:
+    from medley.jobs.build_merge import MergePlan
+    from merging import Recipe
+
+MAX_INPUTS = 8
+IS_WEIGHTED_SUM = ("linear", "task_arithmetic", "concat")  # a live blend shows exactly what these will make
+
+
+def parameters_of(method: str) -> list[Parameter]:
+    """A method's own parameters without the weights, which have their sliders."""
+    return [each for each in METHODS[method].parameters if each.name != "weight"]
+
+
+def adapter_choices(workspace: Workspace, chosen: Sequence[str]) -> list[str]:
+    """The adapters' names, and what is chosen already (it may be an older version)."""
+    names = workspace.names("adapter")
+    return [*names, *(each for each in chosen if each not in names)]
+
+
+def default_weight(method: str, count: int) -> float:
+    """A neutral start: shares that sum to 1 for an average, the adapters as they are for a sum."""
+    return round(1 / count, 2) if method == "linear" and count else 1.0
+
+
+def values_from_address(workspace: Workspace, request: gr.Request | None) -> list[Any]:
+    """Form values that the address asks for: `recipe=` a version's recipe, or `adapters=a=0.6+b=0.4` and `method=`."""
+    if reference := query_value(request, "recipe"):
+        values = attempt(lambda: values_of_recipe(workspace, reference))[0]
+        if values is not None:
+            return values
+    from medley.jobs import parse_pane
+
+    method = query_value(request, "method")
+    method = method if method in METHODS else "linear"
+    text = query_value(request, "adapters").replace(",", "+").replace(" ", "+")
+    parts = (attempt(lambda: parse_pane(text))[0] or []) if text else []
+    parts = [(ref, weight) for ref, weight in parts if workspace.registry.exists(ref)][:MAX_INPUTS]
+    is_weighed = "=" in text
+    weights = [weight if is_weighed else default_weight(method, len(parts)) for _, weight in parts]
+    return form_values([ref for ref, _ in parts], weights, method, {}, {})
+
+
+def form_values(
+    adapters: list[str], weights: Sequence[float], method: str, parameters: dict[str, Any], keys: dict[str, Any]
+) -> list[Any]:
+    """Values in the order of the form's inputs; what is not given stands at its default."""
+    filled = [*weights, *[1.0] * MAX_INPUTS][:MAX_INPUTS]
+    own = [
+        to_text(each, parameters.get(each.name, each.default) if name == method else each.default)
+        for name in METHODS
+        for each in parameters_of(name)
+    ]
+    own = [0.5 if value is None else value for value in own]  # a required parameter has no default: halfway
+    return [adapters, *filled, method, *own, str(keys.get("rank", "auto")), keys.get("space", "core"),
+            keys.get("variant", "mergekit"), keys.get("seed", 0)]  # fmt: skip
+
+
+def values_of_recipe(workspace: Workspace, reference: str) -> list[Any]:
+    """The form that made a merged version."""
+    from merging import parse_recipe
+
+    recipe = parse_recipe(workspace.version(reference, "adapter").recipe or "none: 0\n")
+    sources = [source for part in recipe.slices for source in part.sources if not recipe.is_base(source.model)]
+    names = [workspace.version(source.model).label for source in sources][:MAX_INPUTS]
+    weights = [float(source.parameters.get("weight", 1.0)) for source in sources]
+    keys = {"rank": recipe.rank.text, "space": recipe.space, "variant": recipe.variant, "seed": recipe.seed}
+    return form_values(names, weights, recipe.merge_method, dict(recipe.parameters), keys)
+
+
+def show_inputs(values: Sequence[Any]) -> list[Any]:
+    """A slider for each chosen adapter, named after it."""
+    names, weights = values[0], values[1 : 1 + MAX_INPUTS]
+    return [
+        gr.Slider(label=names[i] if i < len(names) else f"Weight {i + 1}", visible=i < len(names), value=weights[i])
+        for i in range(MAX_INPUTS)
+    ]
+
+
+def show_method(workspace: Workspace, adapters: list[str], method: str) -> list[Any]:
+    """When to use the method, and only the controls that it listens to."""
+    row = METHODS[method]
+    text = f"<p>{markup.escape(row.when)}</p><p class='m-quiet'>{markup.escape(row.paper)}</p>"
+    groups = [gr.Column(visible=name == method and bool(parameters_of(name))) for name in METHODS]
+    is_random = method.startswith("dare")
+    count = len(adapters or [])
+    sliders = [
+        gr.Slider(
+            label=adapters[i] if i < count else f"Weight {i + 1}", visible=i < count and row.is_weighted,
+            **({"value": default_weight(method, count)} if i < count else {}),
+        )
+        for i in range(MAX_INPUTS)
+    ]  # fmt: skip
+    return [text, *groups, gr.Dropdown(visible=row.family == "elementwise"), gr.Dropdown(visible=len(row.variants) > 1),
+            gr.Number(visible=is_random), *sliders]  # fmt: skip
+
+
+def read(values: Sequence[Any]) -> "Recipe":
+    """The recipe that the controls describe.
+
+    Raises:
+        ParameterError, ProblemsError: no adapters, or values out of range.
+    """
+    from merging import recipe_from_weights
+
+    adapters, weights, method = values[0] or [], values[1 : 1 + MAX_INPUTS], values[1 + MAX_INPUTS]
+    rest = list(values[2 + MAX_INPUTS :])
+    if not adapters:
+        raise ParameterError("Choose the adapters to merge.")
+    parameters, problems = {}, []
+    for name in METHODS:
+        for each in parameters_of(name):
+            shown_value = rest.pop(0)
+            if name != method:
+                continue
+            try:
+                parameters[each.name] = to_value(each, shown_value)
+            except ParameterError as error:
+                problems.append(str(error))
+    if problems:
+        raise ProblemsError("the settings", problems)
+    rank, space, variant, seed = rest
+    row = METHODS[method]
+    keys: dict[str, Any] = {} if (rank or "auto").strip() == "auto" else {"rank": rank.strip()}
+    if row.family == "elementwise":
+        keys["space"] = space
+    if variant in row.variants and variant != "mergekit":
+        keys["variant"] = variant
+    if seed:
+        keys["seed"] = int(seed)
+    models = [(ref, float(weight) if row.is_weighted else None) for ref, weight in zip(adapters, weights, strict=False)]
+    return recipe_from_weights(method, models, parameters, **keys)
+
+
+def plan(workspace: Workspace, recipe: "Recipe") -> "MergePlan":
+    """Preflight of a recipe whose models are registry names; a path that somebody sends is never opened."""
+    from medley.jobs.build_merge import plan_merge
+
+    for model in recipe.models:
+        workspace.version(model, "adapter")
+    return plan_merge(workspace.registry, recipe, may_open_paths=False)
+
+
+def look(workspace: Workspace, *values: Any) -> list[str]:
+    """Preflight, YAML, and the adapters and method for the address. Reads headers only, so it follows every slider."""
+    adapters, method = values[0] or [], values[1 + MAX_INPUTS]
+    if not adapters:
+        has_any = bool(workspace.names("adapter"))
+        text = "Choose two or more adapters on the left." if has_any else "Train or import two adapters first."
+        next_html = "" if has_any else markup.button_link("train", "Train an adapter")
+        return [markup.section("Preflight", markup.empty("Nothing to merge yet", text, next_html)), "", "", ""]
+    recipe, problem = attempt(lambda: read(values))
+    if recipe is None:
+        return [markup.section("Preflight", problem), "", "", method]
+    findings = shown(lambda: findings_html(plan(workspace, recipe)))
+    yaml = markup.section("The same as a recipe", markup.code_block(recipe.to_yaml()))
+    return [markup.section("Preflight", findings), yaml, blend_text(adapters, values[1 : 1 + MAX_INPUTS]), method]
+
+
+def blend_text(adapters: Sequence[str], weights: Sequence[float]) -> str:
+    """The adapters with their weights as the address has them: "pirate=0.6+lists=0.4"."""
+    return "+".join(f"{name}={weight:g}" for name, weight in zip(adapters, weights, strict=False))
+
+
+def findings_html(found: "MergePlan") -> str:
+    """What stands against the merge, or what it would make."""
+    findings = found.findings
+    if findings.problems:
+        return "".join(markup.notice("bad", problem) for problem in findings.problems)
+    ranks = list(findings.rank_plan.values())
+    pairs = [
+        ("Verdict", markup.chip("warning" if findings.warnings else "ok")),
+        ("Modules", count_text(len(ranks))),
+        ("Rank", f"at most {max(ranks)}" if ranks else "–"),
+        ("Size", f"at most {size_text(findings.estimated_bytes)}, {markup.escape(findings.dtype)}"),
+    ]
+    return markup.facts(pairs) + "".join(markup.notice("warn", warning) for warning in findings.warnings)
+
+
+def pictures(workspace: Workspace, *values: Any) -> str:
+    """How alike the adapters are, and what each rank keeps."""
+    if len(values[0] or []) < 2:
+        return ""
+    return shown(lambda: draw_pictures(plan(workspace, read(values))))
+
+
+def draw_pictures(found: "MergePlan") -> str:
+    from merging import energy_by_rank, similarity
+
+    if found.findings.problems:
+        return ""
+    names = [adapter.label for adapter in found.inputs.values()]
+    cosines = similarity([adapter.folder for adapter in found.inputs.values()])
+    energy = energy_by_rank(found.recipe.with_models(lambda name: str(found.inputs[name].folder)))
+    ranks = list(found.findings.rank_plan.values())
+    rank = min(max(ranks), len(energy)) if ranks and energy else 0
+    kept = f"rank {rank} keeps {number_text(100 * energy[rank - 1])} %" if rank else ""
+    curve = charts.line_chart(
+        [charts.Series("energy kept", [(i + 1, 100 * share) for i, share in enumerate(energy)])],
+        x_name="rank", y_name="% of the squared size", marks=[charts.Mark(rank, f"rank {rank}")] if rank else [],
+    )  # fmt: skip
+    note = "1 pulls the same way, 0 has nothing to do with each other, below 0 they disturb each other."
+    heat = charts.heat_map(names, cosines) + f'<p class="m-quiet">{note}</p>'
+    return markup.section("How alike they are", heat) + markup.section("What a rank keeps", curve, markup.escape(kept))
+
+
+def try_address(workspace: Workspace, *values: Any) -> tuple[str, str]:
+    """The comparison that shows the base, each adapter and their weighted sum live, or what stands against it."""
+
+    def make() -> str:
+        recipe = read(values)
+        found = plan(workspace, recipe)
+        if found.findings.problems:
+            raise ProblemsError("the merge", found.findings.problems)
+        adapters, weights = list(values[0]), list(values[1 : 1 + MAX_INPUTS])
+        if recipe.merge_method == "slerp":
+            t = float(recipe.parameters.get("t", 0.5))
+            weights = [1 - t, t]
+        elif recipe.merge_method not in IS_WEIGHTED_SUM or recipe.parameters.get("normalize"):
+            total = sum(weights[: len(adapters)])
+            weights = [round(weight / total, 3) for weight in weights[: len(adapters)]] if total else weights
+        panes = ["base", *adapters[:2], blend_text(adapters, weights)]
+        return markup.address("compare", {"panes": ",".join(panes)})
+
+    address, problem = attempt(make)
+    return address or "", problem
