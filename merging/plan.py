@@ -65,7 +65,7 @@ def plan_modules(recipe: Recipe, adapters: Sequence[AdapterFile]) -> tuple[list[
             plans.append(plan)
     problems = _missing_problems(missing)
     if outside:
-        problems.append(f"{_some(outside)} in no slice. Give the slices all layers; an adapter cannot remove any.")
+        problems.append(f"No slice covers {_some(outside)}. Give the slices all layers; an adapter cannot remove any.")
     return plans, problems + _divisor_problems(recipe, plans)
 
 
@@ -149,7 +149,7 @@ def _missing_problems(missing: Sequence[tuple[str, str, str]]) -> list[str]:
     problems = []
     for owner, parameter in dict.fromkeys((owner, parameter) for owner, parameter, _ in missing):
         names = [name for each_owner, each, name in missing if (each_owner, each) == (owner, parameter)]
-        problems.append(f"'{owner}' has no {parameter} where {_some(names)}: no filter matches. Add one with '*'.")
+        problems.append(f"'{owner}' has no {parameter} in {_some(names)}: no filter matches there. Add one with '*'.")
     return problems
 
 
@@ -164,7 +164,7 @@ def _divisor_problems(recipe: Recipe, plans: Sequence[ModulePlan]) -> list[str]:
     ]
     if not names:
         return []
-    where = "" if len(names) == len(plans) else f" where {_some(names)}"
+    where = "" if len(names) == len(plans) else f" in {_some(names)}"
     return [
         f"The weights sum to 0{where} and {recipe.merge_method} divides by their sum. "
         "Change a weight or set normalize: false."
@@ -172,5 +172,5 @@ def _divisor_problems(recipe: Recipe, plans: Sequence[ModulePlan]) -> list[str]:
 
 
 def _some(names: Sequence[str]) -> str:
-    """A subject with its verb: one name, or the first of many and how many there are."""
-    return f"{names[0]} is" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more are"
+    """One name, or the first of many and how many there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

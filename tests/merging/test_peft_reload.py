@@ -1,0 +1,85 @@
+"""Plain peft loads what we write and answers as the base with the merged deltas added to its weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from merging import merge, recipe_from_weights
+from tests.merging.lora_files import dense_deltas
+
+PROMPT = torch.tensor([[5, 17, 301, 44, 8, 260, 9]])
+
+
+def base_logits(base: Path, deltas: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The base's logits with each module's weight replaced by W + ΔW."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base).eval()
+    with torch.no_grad():
+        for name, delta in deltas.items():
+            weight = model.get_submodule(name).weight
+            weight.copy_((weight.double() + delta).float())
+        return model(PROMPT).logits
+
+
+def peft_logits(base: Path, adapter: Path) -> torch.Tensor:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+    with torch.no_grad():
+        return model(PROMPT).logits
+
+
+@pytest.fixture
+def adapters(make_adapter: Callable[..., Path]) -> list[Path]:
+    """Three adapters that differ in everything that changes a scale."""
+    return [
+        make_adapter("plain", seed=1, r=4),
+        make_adapter("rslora", seed=2, r=3, lora_alpha=5, use_rslora=True, target_modules=["q_proj", "up_proj"]),
+        make_adapter("patterned", seed=3, r=2, rank_pattern={"q_proj": 5}, alpha_pattern={r"layers\.1\..*": 7}),
+    ]
+
+
+def test_the_exact_sum_in_peft(tiny_base: Path, adapters: list[Path], tmp_path: Path) -> None:
+    weights = [0.5, -0.3, 0.8]
+    merge(recipe_from_weights("linear", list(zip(adapters, weights, strict=True))), tmp_path / "out")
+    deltas: dict[str, torch.Tensor] = {}
+    for folder, weight in zip(adapters, weights, strict=True):
+        for name, delta in dense_deltas(folder).items():
+            deltas[name] = deltas.get(name, 0) + weight / sum(weights) * delta
+    expected = base_logits(tiny_base, deltas)
+    assert float((expected - base_logits(tiny_base, {})).abs().max()) > 0.05  # the adapters do change something
+    assert torch.allclose(peft_logits(tiny_base, tmp_path / "out"), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "keys"),
+    [
+        ("slerp", {}),
+        ("concat", {}),
+        ("ties", {"space": "core", "rank": 3}),
+        ("dare_ties", {"space": "delta"}),
+        ("task_arithmetic", {"rank": "energy:0.9", "out_dtype": "bfloat16"}),
+    ],
+)
+def test_every_shape_of_result_loads_at_scale_one(
+    tiny_base: Path, adapters: list[Path], tmp_path: Path, method: str, keys: dict[str, object]
+) -> None:
+    models = [(folder, None) for folder in (adapters[:1] + adapters[2:] if method == "slerp" else adapters)]
+    merge(recipe_from_weights(method, models, **keys), tmp_path / "out")
+    expected = base_logits(tiny_base, dense_deltas(tmp_path / "out"))
+    assert torch.allclose(peft_logits(tiny_base, tmp_path / "out"), expected, atol=2e-5)
+
+
+def test_a_merge_of_merges_is_the_merge_of_all(adapters: list[Path], tmp_path: Path) -> None:
+    first = merge(recipe_from_weights("task_arithmetic", [(adapters[0], 0.5), (adapters[1], 0.25)]), tmp_path / "first")
+    assert first.out_dir is not None
+    merge(recipe_from_weights("task_arithmetic", [(first.out_dir, 2.0), (adapters[2], -1.0)]), tmp_path / "second")
+    weights = zip(adapters, (1.0, 0.5, -1.0), strict=True)
+    merge(recipe_from_weights("task_arithmetic", list(weights)), tmp_path / "all")
+    second, everything = dense_deltas(tmp_path / "second"), dense_deltas(tmp_path / "all")
+    for name, delta in everything.items():
+        assert float((second[name] - delta).norm()) < 1e-6 * float(delta.norm())

@@ -1,0 +1,276 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medley.errors import ProblemsError
+from merging import merge, preflight, recipe_from_weights
+from merging.compatibility import short_names
+from merging.plan import plan_modules
+from tests.merging.lora_files import BASE, SHAPES, random_factors, random_lora, write_lora
+
+ROOT = Path(__file__).resolve().parents[2]
+FULL_MODEL_ADVICE = "Only its full model has all of it; retrain it as plain LoRA to merge it."
+
+
+def linear_of(*folders: Path, **keys: Any) -> Any:
+    return recipe_from_weights("linear", [(folder, 1.0) for folder in folders], **keys)
+
+
+def problems_of(recipe: Any, **settings: Any) -> tuple[str, ...]:
+    return preflight(recipe, **settings).problems
+
+
+def test_a_good_merge_has_a_plan(tmp_path: Path) -> None:
+    folders = [random_lora(tmp_path / name, seed=seed, rank=seed + 1) for name, seed in (("a", 1), ("b", 2))]
+    found = preflight(linear_of(*folders, out_dtype="bfloat16"), tmp_path / "out")
+    assert (found.problems, found.warnings) == ((), ())
+    assert list(found.adapters) == ["a", "b"]
+    first, second = SHAPES
+    assert found.rank_plan == {first: 5, second: 4}  # 2 + 3, but at most 4 where the module has 4 columns
+    assert found.estimated_bytes == 2 * (5 * (6 + 5) + 4 * (7 + 4))
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_problem_is_said_at_once_and_nothing_is_written(tmp_path: Path) -> None:
+    good = random_lora(tmp_path / "good", seed=1)
+    other = random_lora(tmp_path / "other", seed=2, base_model_name_or_path="org/other")
+    dora = random_lora(tmp_path / "dora", seed=3, use_dora=True)
+    recipe = recipe_from_weights(
+        "linear", [(good, 1.0), (other, 1.0), (dora, 1.0), (tmp_path / "absent", 1.0)], base_model="org/third"
+    )
+    with pytest.raises(ProblemsError) as caught:
+        merge(recipe, tmp_path / "out")
+    assert caught.value.problems == (
+        "'dora' uses DoRA: its magnitudes only make sense with its base's weights. " + FULL_MODEL_ADVICE,
+        f"There is no adapter folder at '{tmp_path / 'absent'}'.",
+        f"Adapter 'good' was trained on {BASE}, but 'other' on org/other. Only adapters of one base can be merged.",
+        f"Adapter 'good' was trained on {BASE}, but base_model is org/third.",
+        "Adapter 'other' was trained on org/other, but base_model is org/third.",
+        f"Adapter 'dora' was trained on {BASE}, but base_model is org/third.",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dora", "good", "other"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        (
+            {"lora_bias": True},
+            "'bad' also trained biases, which no merge method covers. " + FULL_MODEL_ADVICE,
+        ),
+        ({"bias": "all"}, "'bad' also trained biases, which no merge method covers. " + FULL_MODEL_ADVICE),
+        (
+            {"modules_to_save": ["lm_head"]},
+            "'bad' also holds whole modules (lm_head), which cannot be merged as deltas.",
+        ),
+        (
+            {"trainable_token_indices": [1, 2]},
+            "'bad' also trained single tokens' embeddings, which cannot be merged as deltas.",
+        ),
+        (
+            {"init_lora_weights": "pissa_niter_4"},
+            "'bad' was initialised with pissa_niter_4, which also changes the base's weights, so its delta does not "
+            "belong to the original base. Save it with peft's path_initial_model_for_weight_conversion first.",
+        ),
+        (
+            {"layer_replication": [[0, 1]]},
+            "'bad' repeats layers of the base (layer_replication), so its delta is more than its two factors. "
+            + FULL_MODEL_ADVICE,
+        ),
+        (
+            {"revision": "def"},
+            f"Adapter 'good' was trained on revision abc of {BASE}, but 'bad' on def. "
+            "Only adapters of one base can be merged.",
+        ),
+        ({"task_type": "SEQ_CLS"}, "Adapter 'good' is for CAUSAL_LM, but 'bad' for SEQ_CLS."),
+        (
+            {"base_model_name_or_path": None},
+            "'bad' does not say its base model. Set base_model_name_or_path in its configuration.",
+        ),
+        ({"r": 3}, f"'bad': '{next(iter(SHAPES))}' has A (2, 5) and B (6, 2), but"),
+    ],
+)
+def test_each_trap_has_its_sentence(tmp_path: Path, settings: dict[str, Any], problem: str) -> None:
+    good = random_lora(tmp_path / "good", seed=1, revision="abc")
+    bad = random_lora(tmp_path / "bad", seed=2, **{"revision": "abc", **settings})
+    (found, *more) = problems_of(linear_of(good, bad))
+    assert found.startswith(problem)
+    assert len(more) == (1 if "r" in settings else 0)  # both modules contradict that rank
+
+
+def test_another_kind_of_adapter(tmp_path: Path) -> None:
+    folder = random_lora(tmp_path / "ia3", seed=1)
+    config = {"peft_type": "IA3", "base_model_name_or_path": BASE, "target_modules": ["q_proj", "down_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    assert problems_of(linear_of(folder)) == ("'ia3' is of type IA3. Only LoRA adapters can be merged.",)
+
+
+def test_tensors_beside_the_lora_are_not_dropped_in_silence(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = random_lora(tmp_path / "a", seed=1)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    tensors["base_model.model.lm_head.weight"] = torch.zeros(3, 3)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    assert problems_of(linear_of(folder)) == (
+        "'a' holds 1 tensors that are not plain LoRA, for example base_model.model.lm_head.weight.",
+    )
+
+
+def test_one_module_of_two_shapes(tmp_path: Path) -> None:
+    first = write_lora(tmp_path / "a", {"q_proj": random_factors(6, 5, 2, 1)})
+    second = write_lora(tmp_path / "b", {"q_proj": random_factors(8, 5, 2, 2)})
+    assert problems_of(linear_of(first, second)) == (
+        "q_proj is 6 x 5 in 'a', but 8 x 5 in 'b'. They belong to different bases.",
+    )
+
+
+def test_weights_that_sum_to_zero_only_matter_where_they_divide(tmp_path: Path) -> None:
+    models = [(random_lora(tmp_path / name, seed=seed), weight) for name, seed, weight in (("a", 1, 1), ("b", 2, -1))]
+    assert problems_of(recipe_from_weights("linear", models)) == (
+        "The weights sum to 0 and linear divides by their sum. Change a weight or set normalize: false.",
+    )
+    assert problems_of(recipe_from_weights("linear", models, {"normalize": False})) == ()
+    assert problems_of(recipe_from_weights("task_arithmetic", models)) == ()
+
+
+def test_weights_may_sum_to_zero_in_some_layers_only(tmp_path: Path) -> None:
+    folders = [random_lora(tmp_path / name, seed=seed) for name, seed in (("a", 1), ("b", 2))]
+    weights = [[1, 1], [-1, 1]]
+    models = [{"model": str(f), "parameters": {"weight": w}} for f, w in zip(folders, weights, strict=True)]
+    assert problems_of({"merge_method": "linear", "models": models}) == (
+        f"The weights sum to 0 in {next(iter(SHAPES))} and linear divides by their sum. "
+        "Change a weight or set normalize: false.",
+    )
+
+
+def test_a_filter_that_leaves_a_module_without_weight(tmp_path: Path) -> None:
+    folder = random_lora(tmp_path / "a", seed=1)
+    models = [{"model": str(folder), "parameters": {"weight": [{"filter": "mlp", "value": 1}]}}]
+    assert problems_of({"merge_method": "linear", "models": models}) == (
+        f"'{folder}' has no weight in {next(iter(SHAPES))}: no filter matches there. Add one with '*'.",
+    )
+
+
+def test_factor_needs_one_rank(tmp_path: Path) -> None:
+    models = [(random_lora(tmp_path / name, seed=rank, rank=rank), 0.5) for name, rank in (("a", 1), ("b", 2))]
+    assert problems_of(recipe_from_weights("factor", models)) == (
+        f"factor averages adapters of one rank, but in {min(SHAPES)} 'a' has rank 1, 'b' has rank 2. "
+        "Use linear, which is exact.",
+    )
+
+
+def test_layers_outside_every_slice(tmp_path: Path) -> None:
+    folder = random_lora(tmp_path / "a", seed=1)
+    sources = [{"model": str(folder), "layer_range": [0, 1], "parameters": {"weight": 1}}]
+    assert problems_of({"merge_method": "linear", "slices": [{"sources": sources}]}) == (
+        "No slice covers model.layers.1.mlp.down_proj. Give the slices all layers; an adapter cannot remove any.",
+    )
+
+
+def test_an_adapter_is_no_base(tmp_path: Path) -> None:
+    folders = [random_lora(tmp_path / name, seed=seed) for name, seed in (("a", 1), ("b", 2))]
+    recipe = recipe_from_weights("ties", [(folders[0], 1.0)], base_model=str(folders[1]))
+    assert problems_of(recipe) == (f"base_model '{folders[1]}' is an adapter. For ties it must name the base.",)
+
+
+def test_what_is_only_worth_a_warning(tmp_path: Path) -> None:
+    head = write_lora(tmp_path / "head", {"lm_head": random_factors(9, 4, 2, 1)}, revision="abc", novelty=0)
+    body = random_lora(tmp_path / "body", seed=2)
+    found = preflight(linear_of(head, body))
+    assert found.problems == ()
+    assert found.warnings == (
+        "'head' changed lm_head. Where the base ties it to its embeddings, folding the result into the base changes "
+        "the embeddings too.",
+        "'body' does not say the revision of its base, so it could not be compared.",
+        "The adapters touch no module in common, so nothing is blended, only put together.",
+        "'head' has settings unknown here: novelty.",
+    )
+
+
+def test_a_bad_recipe_is_a_finding_too() -> None:
+    found = preflight({"merge_method": "tie", "models": [{"model": "a"}]})
+    assert found.problems == ("There is no merge method 'tie'. Did you mean 'ties'?",)
+    assert found.recipe is None
+
+
+def test_a_full_disk_is_noticed_before_the_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    folder = random_lora(tmp_path / "a", seed=1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 100, 0))
+    assert problems_of(linear_of(folder), out_dir=tmp_path / "out") == (
+        f"The result can take 0.0 GB, but only 0.0 GB are free at '{tmp_path}'.",
+    )
+
+
+def test_preflight_reads_no_weights_and_loads_no_torch(tmp_path: Path) -> None:
+    folder = random_lora(tmp_path / "a", seed=1)
+    weights = folder / "adapter_model.safetensors"
+    header = 8 + int.from_bytes(weights.read_bytes()[:8], "little")
+    with weights.open("r+b") as file:  # data of zeros instead of the factors: only reading it could tell
+        file.seek(header)
+        file.write(b"\xff" * (weights.stat().st_size - header))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(linear_of(folder).to_yaml())
+    code = (
+        "import sys; from merging import METHODS, preflight; "
+        f"print(preflight({str(recipe)!r}).problems, 'torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "() False False"
+
+
+def test_gradients_follow_the_layers(tmp_path: Path) -> None:
+    names = [f"model.layers.{layer}.q_proj" for layer in range(5)] + ["lm_head", "model.embed_tokens"]
+    folder = write_lora(tmp_path / "a", {name: random_factors(4, 4, 1, 1) for name in names})
+    models = [{"model": str(folder), "parameters": {"weight": [0, 1, 0]}}]
+    found = preflight({"merge_method": "task_arithmetic", "models": models})
+    weights = {plan.name: plan.weights[0] for plan in found.modules}
+    assert [weights[name] for name in names] == pytest.approx([0, 0.5, 1, 0.5, 0, 0, 0])
+
+
+def test_precedence_is_source_slice_recipe(tmp_path: Path) -> None:
+    names = [f"model.layers.{layer}.q_proj" for layer in range(4)]
+    folders = [write_lora(tmp_path / each, {n: random_factors(4, 4, 1, 1) for n in names}) for each in "ab"]
+
+    def source(folder: Path, layers: list[int], **parameters: float) -> dict[str, Any]:
+        return {"model": str(folder), "layer_range": layers, "parameters": parameters}
+
+    recipe = {
+        "merge_method": "task_arithmetic",
+        "parameters": {"weight": 1},
+        "slices": [
+            {
+                "sources": [source(folders[0], [0, 2], weight=3), source(folders[1], [0, 2])],
+                "parameters": {"weight": 2},
+            },
+            {"sources": [source(folders[0], [2, 4]), source(folders[1], [2, 4], weight=[4, 6])]},
+        ],
+    }
+    found = preflight(recipe)
+    plans, problems = plan_modules(found.recipe, list(found.adapters.values()))
+    assert problems == []
+    assert [plan.weights for plan in plans] == [(3, 2), (3, 2), (1, 4), (1, 6)]
+
+
+def test_the_base_counts_in_the_average_when_it_is_listed(tmp_path: Path) -> None:
+    folder = random_lora(tmp_path / "a", seed=1)
+    models = [{"model": str(folder), "parameters": {"weight": 1}}, {"model": BASE, "parameters": {"weight": 3}}]
+    found = preflight({"merge_method": "linear", "models": models, "base_model": BASE})
+    assert found.problems == ()
+    assert {plan.weights for plan in found.modules} == {(1.0, 3.0)}
+    assert {plan.inputs for plan in found.modules} == {(0, None)}
+
+
+def test_short_names_are_the_shortest_that_differ() -> None:
+    assert short_names(["/x/a/adapter", "/x/b/adapter", "/y/poet"]) == {
+        "/x/a/adapter": "a/adapter",
+        "/x/b/adapter": "b/adapter",
+        "/y/poet": "poet",
+    }
