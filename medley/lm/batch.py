@@ -60,7 +60,7 @@ class Batch:
         self._cache.batch_select_indices(torch.tensor(rows, device=self._device))
 
     def _forward(self, ids_NT: torch.Tensor, positions_NT: torch.Tensor) -> torch.Tensor:
-        # without padding the causal mask is all there is, and building one from a mask of ones only takes time
+        # without padding the causal mask is all there is; building one from a mask of ones only takes time
         mask = None if bool(self._mask.all()) else self._mask.long().to(self._device)
         inputs = {
             "input_ids": ids_NT.to(self._device),
@@ -68,7 +68,9 @@ class Batch:
             "position_ids": positions_NT.to(self._device),
             "past_key_values": self._cache,
             "use_cache": True,
-            "logits_to_keep": 1,
+            # an index keeps the last position contiguous; a count would leave a view, for which torch copies the
+            # whole output matrix once per row
+            "logits_to_keep": torch.tensor([ids_NT.shape[1] - 1], device=self._device),
         }
         output = self._model(**{name: value for name, value in inputs.items() if name in self._accepted})
         self._cache = output.past_key_values

@@ -25,7 +25,7 @@ from medley.lm.adapter_tensors import iterate_scaled_factors
 from medley.lm.batch import Batch
 from medley.lm.fit import check_fit
 from medley.lm.load import LoadedBase
-from medley.lm.lora_layers import BlendLayers, Factors, factor_dtype
+from medley.lm.lora_layers import BlendLayers, Factors
 from medley.lm.panes import Completion, Pane, PaneUpdate
 from medley.lm.prompts import Message, end_token_ids, prompt_ids
 from medley.lm.sampling import Sampler, Sampling
@@ -87,7 +87,7 @@ class Engine:
             return
         adapter = open_adapter(folder)
         check_fit(adapter, self.base.model)
-        device, dtype = self.base.model.device, factor_dtype(self._compute_dtype, self.base.model.device)
+        device, dtype = self.base.model.device, getattr(torch, self.base.device.dtype)
         self._adapters[key] = {
             name: (b.to(device, dtype), a.to(device, dtype)) for name, (b, a) in iterate_scaled_factors(adapter)
         }
@@ -256,10 +256,6 @@ class Engine:
         if len(prompt) >= longest:
             raise ParameterError(f"The prompt has {len(prompt)} tokens, but the base reads at most {longest}.")
         return min(max_new_tokens, longest - len(prompt))
-
-    @property
-    def _compute_dtype(self) -> torch.dtype:
-        return getattr(torch, self.base.device.dtype)
 
     @property
     def _pad_id(self) -> int:

@@ -21,15 +21,6 @@ SHARED_INPUT = (frozenset({"q_proj", "k_proj", "v_proj"}), frozenset({"gate_proj
 FEW_TOKENS = 64  # up to here a CPU multiplies small matrices faster in float32 than in bfloat16
 
 
-def factor_dtype(compute: torch.dtype, device: torch.device) -> torch.dtype:
-    """In what the factors are kept: float32 on a CPU, the base's own numbers elsewhere.
-
-    A bf16 product costs a CPU some 20 microseconds however small it is, one in float32 3 to 10, and while answering
-    token by token these small products are all there is.
-    """
-    return torch.float32 if device.type == "cpu" else compute
-
-
 class _Group:
     """Modules that read the same input, with their stacked factors."""
 
@@ -47,44 +38,56 @@ class _Group:
             self.slices[name] = slice(start, len(self.owner))
             self.b_t[name] = torch.cat([b.t() for _, (b, _) in held]).contiguous()
         self.a = torch.cat(a_parts).contiguous()
-        self.coefficients: torch.Tensor | None = None  # (N, R)
+        self._coefficients: torch.Tensor | None = None  # (N, 1, R) float32
         self._input: torch.Tensor | None = None
         self._hidden: torch.Tensor | None = None
 
     def set_coefficients(self, weights: torch.Tensor) -> None:
         """weights: (N, adapters)."""
-        self.coefficients = weights[:, self.owner].to(self.a.device, self.a.dtype)
+        self._coefficients = weights[:, None, self.owner].to(self.a.device)
         self.forget_input()
 
-    def add_delta(self, name: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """y with the row's own blend of deltas for x added, in place."""
-        if x is not self._input:
-            self._input, self._hidden = x, self._project(x)
-        b_t, hidden = self.b_t[name], self._hidden[:, self.slices[name]]
-        if hidden.dtype != b_t.dtype:
-            b_t = b_t.to(hidden.dtype)
-        flat = y.view(-1, y.shape[-1])
-        if flat.dtype == hidden.dtype:
-            flat.addmm_(hidden, b_t)
-        else:
-            flat.add_(hidden @ b_t)
-        return y
+    def forget_input(self) -> None:
+        self._input = self._hidden = None
+
+    def hook(self, name: str) -> Callable[..., torch.Tensor]:
+        """A forward hook that adds the row's own blend of deltas to what the module `name` gives, in place."""
+        part, b_t = self.slices[name], self.b_t[name]
+
+        def add(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+            x = inputs[0]
+            if x is not self._input:
+                self._input, self._hidden = x, self._project(x)
+            hidden = self._hidden[:, part]
+            flat = output.view(-1, output.shape[-1])
+            if hidden.dtype is flat.dtype:
+                flat.addmm_(hidden, b_t)
+            else:
+                flat.add_((hidden @ b_t.to(hidden.dtype)).to(flat.dtype))
+            return output
+
+        return add
 
     def _project(self, x: torch.Tensor) -> torch.Tensor:
-        """(x Aᵀ) · c as (N·T, R); in float32 for a few tokens on a CPU, else in x's own numbers."""
-        rows, stacked_rank = self.coefficients.shape
+        """(x Aᵀ) · c as (N·T, R).
+
+        In float32 for a few tokens on a CPU: there a bf16 product costs some 20 microseconds however small it is, and
+        while answering token by token these small products are all there is.
+        """
+        rows = self._coefficients.shape[0]
         if rows > 1 and (x.dim() != 3 or x.shape[0] != rows):
             raise IncompatibleError(
                 "This base mixes the rows of a batch inside a layer that an adapter changes (as mixtures of experts "
                 "do), so blends cannot answer side by side on it. Ask one pane at a time."
             )
         count = x.numel() // x.shape[-1]
-        dtype = self.a.dtype if count <= FEW_TOKENS else x.dtype
-        hidden = F.linear(x.to(dtype), self.a.to(dtype)).view(rows, -1, stacked_rank)
-        return hidden.mul_(self.coefficients.to(dtype)[:, None, :]).view(count, stacked_rank)
-
-    def forget_input(self) -> None:
-        self._input = self._hidden = None
+        if x.is_cpu and count <= FEW_TOKENS:
+            hidden = F.linear(x.float(), self.a.float()).view(rows, count // rows, -1)
+            hidden.mul_(self._coefficients)
+        else:
+            hidden = F.linear(x, self.a.to(x.dtype)).view(rows, count // rows, -1)
+            hidden.mul_(self._coefficients.to(x.dtype))
+        return hidden.view(count, -1)
 
 
 class BlendLayers:
@@ -110,7 +113,7 @@ class BlendLayers:
         self.set_weights(weights)
         for names, group in self._groups:
             for name in names:
-                self._handles.append(self._model.get_submodule(name).register_forward_hook(_hook(group, name)))
+                self._handles.append(self._model.get_submodule(name).register_forward_hook(group.hook(name)))
 
     def set_weights(self, weights: torch.Tensor) -> None:
         """Other blends, or fewer rows: (N, adapters)."""
@@ -124,13 +127,6 @@ class BlendLayers:
         self._handles.clear()
         for _, group in self._groups:
             group.forget_input()
-
-
-def _hook(group: _Group, name: str) -> Callable[..., torch.Tensor]:
-    def add(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        return group.add_delta(name, inputs[0], output)
-
-    return add
 
 
 def group_by_input(names: set[str]) -> list[list[str]]:
