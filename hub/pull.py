@@ -11,18 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from hub.allow_list import MAX_ENTRIES, Entry, sort_entries
+from hub.deadline import Deadline, default_timeout_s, run_within
 from hub.names import check_name
-from hub.push import git_sha1
 from hub.remote import (
-    Deadline,
     Token,
     checked_repo_id,
     checked_token,
-    default_timeout_s,
     open_client,
     plain_errors,
     quiet_client,
-    run_within,
+    same_as_listed,
     with_retries,
 )
 from medley.errors import HubError
@@ -140,11 +138,7 @@ class _Fetch:
 
     def check(self, file: "RepoFile", fetched: Path) -> None:
         """Compare with sha256 for large files and git's sha1 for the others, as the Hub lists them."""
-        is_same = fetched.stat().st_size == file.size and (
-            file_sha256(fetched) == file.lfs.sha256
-            if file.lfs is not None
-            else git_sha1(fetched, file.size) == file.blob_id
-        )
+        is_same = same_as_listed(fetched, file_sha256(fetched), fetched.stat().st_size, file)
         if not is_same:
             raise HubError(
                 f"{file.path} of {self.repo_id} arrived with other bytes than the Hub lists (wrong hash). "

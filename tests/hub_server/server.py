@@ -124,6 +124,7 @@ class _Listener(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes; together they would wait for each other 40 ms
     server: _Listener
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -143,7 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.action == "status":
             self.send(refusal_answer(fault.status, fault.message, fault.code, fault.retry_after_s), None)
         elif fault and fault.action == "redirect":
-            self.send(Answer(302, b"", {**self.file_headers(headers), "Location": fault.host + self.path}), None)
+            about = self.file_headers(headers) if "/resolve/" in path else {}
+            self.send(Answer(302, b"", {**about, "Location": fault.host + self.path}), None)
         else:
             answer = hub.answer(self.request_from(headers, body))
             self.send(answer, fault)
