@@ -39,7 +39,7 @@ MAX_LICENCE_BYTES = MEBIBYTE
 LEFT_OUT = re.compile(  # the first part of a path, folders with their '/'
     r"training_args\.(bin|yaml)|(optimizer|scheduler|scaler)\.(pt|bin)|rng_state[\w-]*\.pth|trainer_state\.json"
     r"|trainer_log\.jsonl|(all|train|eval|predict)_results\.json|training_\w*loss\.png|events\.out\.tfevents\..*"
-    r"|(checkpoint-\d+|global_step\d+|runs|wandb|\.git|\.cache|__MACOSX)/"
+    r"|(checkpoint-[^/]+|global_step\d+|runs|wandb|\.git|\.cache|__MACOSX)/"
     r"|\.gitattributes|\.gitignore|\.DS_Store|\._.*|Thumbs\.db|desktop\.ini"
 )
 PICKLE = re.compile(r".*\.(bin|pt|pth|pkl|pickle|ckpt|joblib)", re.IGNORECASE)

@@ -109,16 +109,26 @@ def _require_parts(taken: Mapping[str, Entry], source: Path) -> None:
 def _settle_base(stage: Path, base: str | None, revision: str | None) -> tuple[str, str | None, tuple[str, ...]]:
     """The base, its revision and what to note; afterwards the copy of the configuration names that base."""
     config = read_config(stage)
-    named = hub_id(config.base_model)
+    named = config.base_model if _is_portable(config.base_model) else None
     if base is None and named is None:
         raise AdapterFormatError(_needs_base(config))
-    if base is None or base == config.base_model:
-        return base or named, revision or config.revision, ()
+    agrees = base == named and (revision is None or config.revision in (None, revision))
+    if base is None or agrees:
+        return named, revision or config.revision, ()
     settings = {**config.raw, "base_model_name_or_path": base, "revision": revision}
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     (stage / CONFIG_FILE).write_text(text, encoding="utf-8")
-    was = f"'{named}'" if named else "a local path" if config.base_model else "no base model"
-    return base, revision, (f"{CONFIG_FILE} named {was}; it was written anew with the base '{base}'.",)
+    was = _shown(named, config.revision) if named else "a local path" if config.base_model else "no base model"
+    return base, revision, (f"{CONFIG_FILE} named {was}; it was written anew with the base {_shown(base, revision)}.",)
+
+
+def _shown(base: str, revision: str | None) -> str:
+    return f"'{base}'" + (f" at revision {revision}" if revision else "")
+
+
+def _is_portable(base: str | None) -> bool:
+    """Whether a base's name means the same model on another machine."""
+    return base is not None and (hub_id(base) is not None or FOLDER_BASE.fullmatch(base) is not None)
 
 
 def _needs_base(config: AdapterConfig) -> str:

@@ -49,7 +49,7 @@ def _read_text(path: Path, name: str) -> str:
     try:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise AdapterFormatError(f"{name} is not UTF-8 text.") from error
+        raise AdapterFormatError(f"{name} is not UTF-8 text. Save it as UTF-8 or leave it out.") from error
     if "\x00" in text:
         raise AdapterFormatError(f"{name} is not text: it holds NUL characters.")
     return text
@@ -76,7 +76,10 @@ def card_data(text: str) -> dict[str, Any] | None:
     if match is None:
         return None
     check_yaml(match[1], "README.md")
-    data = yaml.safe_load(match[1])
+    try:
+        data = yaml.safe_load(match[1])
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
+        raise AdapterFormatError(f"The YAML of README.md cannot be read: {_first_line(error)}.") from error
     if data is not None and not isinstance(data, dict):
         raise AdapterFormatError(f"The front matter of README.md must be a mapping, found {type(data).__name__}.")
     return data

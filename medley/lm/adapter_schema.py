@@ -47,7 +47,9 @@ def _flag(value: Any) -> str | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _rank(value: Any) -> str | None:
@@ -81,7 +83,7 @@ def _base(value: Any) -> str | None:
 
 
 def _revision(value: Any) -> str | None:
-    is_good = isinstance(value, str) and re.fullmatch(r"[\w./+\-]{1,255}", value, re.ASCII) and ".." not in value
+    is_good = isinstance(value, str) and re.fullmatch(r"\w[\w./+\-]{0,254}", value, re.ASCII) and ".." not in value
     return None if is_good else "must be a branch, tag or commit"
 
 
@@ -97,6 +99,10 @@ def _names(value: Any) -> str | None:
     """Names of modules; peft uses some of them inside regular expressions, so only plain characters are accepted."""
     is_good = isinstance(value, list) and all(isinstance(each, str) and MODULE.fullmatch(each) for each in value)
     return None if is_good else "must be a list of module names"
+
+
+def _name_or_names(value: Any) -> str | None:
+    return _names([value] if isinstance(value, str) else value)
 
 
 def _names_or_expression(value: Any) -> str | None:
@@ -166,7 +172,7 @@ COMMON = {
     "target_modules": _names_or_expression,
     "exclude_modules": _names_or_expression,
     "layers_to_transform": _whole_numbers,
-    "layers_pattern": lambda value: _names([value] if isinstance(value, str) else value),
+    "layers_pattern": _name_or_names,
     "fan_in_fan_out": _flag,
     "bias": _one_of("none", "all", "lora_only", "boft_only", "oft_only", "vera_only", "hra_only"),
 }
@@ -206,7 +212,7 @@ LYCORIS = {
 }
 KINDS: dict[str, Mapping[str, Check]] = {
     "LORA": LORA,
-    "IA3": {**COMMON, "feedforward_modules": _names_or_expression, "init_ia3_weights": _flag},
+    "IA3": {**COMMON, "feedforward_modules": _name_or_names, "init_ia3_weights": _flag},
     "PREFIX_TUNING": {**PROMPT, "prefix_projection": _flag, "init_weights": _flag},
     "PROMPT_TUNING": {
         **PROMPT,

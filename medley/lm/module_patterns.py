@@ -26,7 +26,10 @@ TOKEN = re.compile(
 CHILD = """
 import json, re, resource, sys
 resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[1]), int(sys.argv[1]) + 1))
-resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
+try:
+    resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
+except (OSError, ValueError):  # macOS has no such limit
+    pass
 patterns, names = json.load(sys.stdin)
 matches = []
 for pattern in patterns:

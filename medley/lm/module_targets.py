@@ -22,7 +22,7 @@ def check_targets(config: AdapterConfig, modules: Sequence[str], tensors: Sequen
     Raises:
         ValueError: what does not fit.
     """
-    _check_excluded(config.raw.get("exclude_modules"), modules)
+    _check_excluded(config.raw.get("exclude_modules"), modules, tensors)
     targets = config.target_modules
     if isinstance(targets, tuple):
         _check_list(set(targets), modules)
@@ -34,9 +34,9 @@ def check_targets(config: AdapterConfig, modules: Sequence[str], tensors: Sequen
         _check_owners(targets, tensors)
 
 
-def _check_excluded(excluded: str | list[str] | None, modules: Sequence[str]) -> None:
-    if isinstance(excluded, str):
-        matched = _match(excluded, modules, "exclude_modules")
+def _check_excluded(excluded: str | list[str] | None, modules: Sequence[str], tensors: Sequence[str]) -> None:
+    if isinstance(excluded, str):  # the tensors' names only to see that it ends in time, whatever kind this is
+        matched = _match(excluded, [*modules, *tensors], "exclude_modules").intersection(modules)
     else:
         matched = {name for name in modules if _is_listed(name, set(excluded or ()))}
     if matched:

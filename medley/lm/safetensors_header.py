@@ -125,7 +125,7 @@ def _read_entry(name: str, entry: Any, data_start: int) -> TensorInfo:
 def _are_sizes(value: Any, lowest: int) -> bool:
     if not isinstance(value, list):
         return False
-    return all(isinstance(each, int) and not isinstance(each, bool) and each >= lowest for each in value)
+    return all(isinstance(each, int) and not isinstance(each, bool) and lowest <= each < 2**62 for each in value)
 
 
 def _check_layout(tensors: list[TensorInfo], data_start: int, size: int, label: str) -> None:

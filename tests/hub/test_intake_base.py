@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hub import Registry
+from hub.export import export_adapter
 from hub.intake import import_adapter
 from medley.errors import AdapterFormatError, InvalidNameError, NotFoundError
 from tests.lm.adapter_writing import write_adapter
@@ -45,7 +46,7 @@ def test_a_base_that_is_no_hub_id_needs_base(registry: Registry, tmp_path: Path,
     assert (config["base_model_name_or_path"], config["revision"], config["r"]) == (BASE, "main", 4)
     assert (version.base, version.base_revision) == (BASE, "main")
     assert version.metadata["notes"] == [
-        f"adapter_config.json named a local path; it was written anew with the base '{BASE}'."
+        f"adapter_config.json named a local path; it was written anew with the base '{BASE}' at revision main."
     ]
     for file in version.path.iterdir():
         assert written.encode() not in file.read_bytes()
@@ -63,6 +64,17 @@ def test_the_base_that_is_given_wins_and_that_is_noted(registry: Registry, pirat
     assert version.base == "other/base"
     assert version.metadata["notes"] == [
         f"adapter_config.json named '{BASE}'; it was written anew with the base 'other/base'."
+    ]
+
+
+def test_another_revision_of_the_same_base_is_noted_too(registry: Registry, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "pirate", revision="v1")
+    kept, _ = import_adapter(registry, folder, "kept", base=BASE)
+    assert (kept.base_revision, "notes" in kept.metadata) == ("v1", False)
+    moved, _ = import_adapter(registry, folder, "moved", base=BASE, base_revision="v2")
+    assert json.loads((moved.path / "adapter_config.json").read_text())["revision"] == "v2"
+    assert moved.metadata["notes"] == [
+        f"adapter_config.json named '{BASE}' at revision v1; it was written anew with the base '{BASE}' at revision v2."
     ]
 
 
@@ -84,6 +96,8 @@ def test_a_base_without_hub_id_is_known_by_its_digest(registry: Registry, pirate
     assert version.base == f"folder:{'ab' * 32}"
     config = json.loads((version.path / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == f"folder:{'ab' * 32}"
+    out = export_adapter(registry, "pirate", tmp_path / "out.zip")
+    assert import_adapter(registry, out, "again")[0].id == version.id
 
 
 def test_a_base_that_is_not_there(registry: Registry, pirate: Path) -> None:

@@ -242,6 +242,8 @@ def test_all_problems_of_a_folder_are_told_together(refusal: Callable[[Path], st
         ("README.md", b"---\n" + b"[" * 100 + b"]" * 100 + b"\n---\n", "is too deep or has too many parts."),
         ("README.md", b"---\n" + b"a: b\n" * 20_000 + b"---\n", "The YAML of README.md has more than 65,536 bytes."),
         ("README.md", b"---\na: [\n---\n", "The YAML of README.md cannot be read:"),
+        ("README.md", b"---\na: 2024-13-45\n---\n", "The YAML of README.md cannot be read: ValueError."),
+        ("README.md", b"---\n? [a]\n: b\n---\n", "The YAML of README.md cannot be read: found unhashable key, line 1."),
         ("README.md", b"---\n- a\n---\n", "The front matter of README.md must be a mapping, found list."),
         ("README.md", b"a\x00b", "README.md is not text: it holds NUL characters."),
         ("recipe.yaml", b"a: !!python/name:os.system ''\n", "The YAML of recipe.yaml has the tag"),

@@ -29,7 +29,7 @@ PATH = "must not name a file or a folder"
     ("key", "value", "wish"),
     [
         *[("r", value, RANK) for value in (-1, 0, 10**12, "16", True, 4.0, [4])],
-        *[("lora_alpha", value, ALPHA) for value in (0, -8, 1e300, "8", False)],
+        *[("lora_alpha", value, ALPHA) for value in (0, -8, 1e300, 10**4000, "8", False)],
         ("lora_dropout", 1.5, "must be a number in [0, 1]"),
         ("rank_pattern", {"q_proj": 0}, f"holds a value that {RANK}"),
         ("rank_pattern", {"": 4}, "must map module names to numbers"),
@@ -50,6 +50,8 @@ PATH = "must not name a file or a folder"
         ("base_model_name_or_path", "a\nb", "must be text of at most 4,096 printable characters"),
         ("base_model_name_or_path", "a" * 5000, "must be text of at most 4,096 printable characters"),
         ("revision", "../main", "must be a branch, tag or commit"),
+        ("revision", "/etc", "must be a branch, tag or commit"),
+        ("some_size", 10**4000, "is not a key that Medley knows"),
         ("revision", 1, "must be a branch, tag or commit"),
         ("auto_mapping", {"parent_library": "os", "base_model_class": "system"}, IMPORTS),
         ("auto_map", {"AutoModel": "modeling.Evil"}, IMPORTS),

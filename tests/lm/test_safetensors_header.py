@@ -129,6 +129,7 @@ def test_duplicate_tensors_which_the_library_accepts(tmp_path: Path) -> None:
         ({"a": entry([True], [0, 4])}, "has shape [True]"),
         ({"a": entry([1.0], [0, 4])}, "has shape [1.0]"),
         ({"a": entry([2**40, 2**40], [0, 4])}, "has shape [1099511627776, 1099511627776]"),
+        ({"a": entry([1], [0, 10**4000])}, "not a start and an end"),
         ({"a": entry([1] * 9, [0, 4])}, "has shape [1, 1, 1, 1, 1, 1, 1, 1, 1]"),
         ({"a": entry([1], [0, 4, 8])}, "not a start and an end"),
         ({"a": entry([1], [-4, 0])}, "not a start and an end"),
