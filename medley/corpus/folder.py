@@ -1,6 +1,7 @@
 """A dataset as a folder: `train.jsonl`, `eval.jsonl` and the report `dataset.json`; written in one step."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -9,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from medley.errors import ConflictError, DatasetError, NotFoundError
+from medley.errors import ConflictError, DatasetError, NotFoundError, StorageError
 
 SPLITS = ("train", "eval")
 REPORT_FILE = "dataset.json"
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
 def read_rows(folder: Path, split: str = "train") -> list[dict[str, Any]]:
@@ -59,23 +61,29 @@ def new_folder(out_dir: Path) -> Iterator[Path]:
 
     Raises:
         ConflictError: `out_dir` is there already and not empty.
+        StorageError: the disk is full, or the place cannot be written to.
     """
     out_dir = Path(out_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise ConflictError(f"{out_dir.name} is not empty. Choose a folder that does not exist yet.")
-    missing = _make_parents(out_dir.parent)
-    staging = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
+    try:
+        missing = _make_parents(out_dir.parent)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
+    except OSError as error:
+        raise StorageError(f"{out_dir.name} cannot be written: {error.strerror}.") from error
     try:
         yield staging
         for path in staging.iterdir():
             _to_disk(path)
         staging.chmod(0o755)  # mkdtemp makes it private
         staging.rename(out_dir)  # replaces an empty folder, never one with files
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
         for folder in missing:
             with contextlib.suppress(OSError):  # somebody else put something there meanwhile
                 folder.rmdir()
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            raise StorageError(f"{out_dir.name} cannot be written: {error.strerror}.") from error
         raise
 
 

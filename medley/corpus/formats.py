@@ -99,12 +99,18 @@ def _example(messages: list[Message], settings: Settings) -> Row:
 def _alpaca(record: Record, settings: Settings) -> Row:
     _check_marks(record, settings)
     tally, turns = settings.tally, _system(record, settings.tally)
-    for pair in record.get("history") or []:
-        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
-            raise RowDropped(rules.NOT_IN_FORMAT, "history that is not a list of pairs")
-        turns += [message("user", pair[0], tally), message("assistant", pair[1], tally)]
+    for question, reply in _history(record):
+        turns += [message("user", question, tally), message("assistant", reply, tally)]
     answer = _value(record, ("output", "response"))
     return _example(turns + _task(record["instruction"], record.get("input"), answer, tally), settings)
+
+
+def _history(record: Record) -> list[tuple[Any, Any]]:
+    """Earlier questions and answers of an Alpaca record, oldest first."""
+    pairs = record.get("history") or []
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise RowDropped(rules.NOT_IN_FORMAT, "history that is not a list of pairs")
+    return [(question, reply) for question, reply in pairs]
 
 
 def _task(instruction: Any, extra: Any, answer: Any, tally: Tally) -> list[Message]:

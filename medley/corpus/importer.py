@@ -1,7 +1,6 @@
 """A data file becomes a dataset folder: detected, cleaned, counted, without duplicates, split, written in one step."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -150,7 +149,7 @@ def _clean_rows(
             if digest in seen:
                 raise RowDropped(rules.DUPLICATE)
         except RowDropped as fault:
-            tally.drop(fault.why, fault.detail or json.dumps(record, ensure_ascii=False, default=str))
+            tally.drop(fault.why, fault.detail or record)
             continue
         seen.add(digest)
         tally.keep()

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medley.corpus.tally import RowDropped, Tally
+from medley.corpus.tally import SURROGATE, RowDropped, Tally
 
 Message = dict[str, str]
 
@@ -51,7 +51,6 @@ ALPACA_HEADER = re.compile(
     re.DOTALL,
 )
 PLACEHOLDER = re.compile(r"\{\{\s*[A-Za-z_]\w{0,40}\s*\}\}")
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_turns(value: Any, tally: Tally) -> list[Message]:
@@ -88,7 +87,7 @@ def message(role: str, text: Any, tally: Tally) -> Message:
     """A message with clean text; content blocks [{"type": "text", "value" or "text": …}] become one text."""
     if isinstance(text, Sequence) and not isinstance(text, str):
         text = _join_blocks(text, tally)
-    if text is None:
+    if text is None or text != text:  # missing, or the NaN that tables write for it
         text = ""
     if isinstance(text, (int, float)) and not isinstance(text, bool):
         text = str(text)  # a column of numbers, as in arithmetic data

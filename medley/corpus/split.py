@@ -7,9 +7,9 @@ MIN_PROMPTS = 10  # from here on there is always something to measure on
 
 
 def prompt_key(prompt: Sequence[Mapping[str, str]]) -> str:
-    """What makes two prompts the same question: everything but the system turn, case and spacing."""
+    """A digest of what makes two prompts the same question: everything but the system turn, case and spacing."""
     turns = [f"{each['role']}\n{each['content']}" for each in prompt if each["role"] != "system"]
-    return " ".join("\n\n".join(turns).casefold().split())
+    return hashlib.sha256(" ".join("\n\n".join(turns).casefold().split()).encode()).hexdigest()[:32]
 
 
 def eval_prompts(keys: Iterable[str], *, eval_share: float, seed: int) -> set[str]:

@@ -1,11 +1,14 @@
 """Counting while rows go by: what was fixed, what was dropped, and a few examples of each."""
 
+import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 MAX_EXAMPLES = 3
 EXAMPLE_CHARACTERS = 160
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no UTF-8 file can hold it
 
 
 class RowDropped(Exception):
@@ -54,14 +57,15 @@ class Tally:
             self.fixed[what] += 1
             self._keep_example(what, text)
 
-    def drop(self, why: str, text: str) -> None:
-        """The current row is left out."""
+    def drop(self, why: str, shown: Any) -> None:
+        """The current row is left out; `shown` is a text for the examples, or the record itself."""
         self.dropped[why] += 1
-        self._keep_example(why, text)
+        self._keep_example(why, shown)
 
-    def _keep_example(self, what: str, text: str) -> None:
+    def _keep_example(self, what: str, shown: Any) -> None:
         kept = self.examples.setdefault(what, [])
         if len(kept) < MAX_EXAMPLES:
-            one_line = " ".join(text.split())
+            text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, default=str)
+            one_line = " ".join(SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).split())
             shown = one_line if len(one_line) <= EXAMPLE_CHARACTERS else one_line[: EXAMPLE_CHARACTERS - 1] + "…"
             kept.append({"row": self.found, "text": shown})

@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import resource
+import signal
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from medley.corpus import import_dataset
 from medley.corpus.sources import MAX_LINE_CHARACTERS
-from medley.errors import ConflictError, DatasetError, NotFoundError, ParameterError, UserError
+from medley.errors import ConflictError, DatasetError, NotFoundError, ParameterError, StorageError, UserError
 from tests.corpus.reading import alpaca, assistant, user
 
 WriteFile = Callable[..., Path]
@@ -220,6 +222,25 @@ def test_a_missing_file(tmp_path: Path) -> None:
 )
 def test_settings_out_of_range(data_file: WriteFile, tmp_path: Path, settings: dict[str, Any], message: str) -> None:
     assert refused(data_file("a.jsonl", [alpaca()]), tmp_path, ParameterError, **settings) == message
+
+
+def test_a_place_that_cannot_be_written(data_file: WriteFile, tmp_path: Path) -> None:
+    path = data_file("a.jsonl", [alpaca()])
+    with pytest.raises(StorageError, match=r"^out cannot be written: File exists\.$"):
+        import_dataset(path, path / "out")
+
+
+def test_a_full_disk_leaves_nothing(data_file: WriteFile, tmp_path: Path) -> None:
+    path = data_file("a.jsonl", [alpaca(f"{number}?") for number in range(2000)])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        message = refused(path, tmp_path, StorageError)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert message == "out cannot be written: File too large."
 
 
 def test_a_folder_with_files_is_never_written_into(data_file: WriteFile, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         {
             "format": "sharegpt",
             "found": {"rows": 300, "rows with several answers": 227},
-            "rows": {"train": 227, "eval": 35},
+            "rows": {"train": 236, "eval": 26},
             "fixed": {MAPPED: 262},
             "dropped": {"exact duplicate": 38},
             "unused_columns": ("tools",),
@@ -83,7 +83,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         {
             "format": "sharegpt",
             "found": {"rows": 500, "rows with several answers": 333},
-            "rows": {"train": 468, "eval": 32},
+            "rows": {"train": 470, "eval": 30},
             "fixed": {MAPPED: 500},
             "dropped": {},
             "unused_columns": ("id",),
@@ -116,7 +116,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         {
             "format": "prompt-completion",
             "found": {"rows": 1000},
-            "rows": {"train": 900, "eval": 100},
+            "rows": {"train": 899, "eval": 101},
             "fixed": {"Alpaca header removed from the prompt": 1000},
             "dropped": {},
             "unused_columns": (),
