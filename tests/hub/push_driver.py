@@ -1,0 +1,13 @@
+"""A process that pushes "pirate" and can be killed in the middle: push_driver.py HOME ENDPOINT, token on stdin."""
+
+import sys
+from pathlib import Path
+
+from hub import open_registry
+from hub.plan import plan_push
+from hub.push import push
+
+if __name__ == "__main__":
+    registry = open_registry(Path(sys.argv[1]))
+    plan = plan_push(registry, "pirate", "ada/pirate", private=True)
+    print(push(registry, plan, token=sys.stdin.readline(), endpoint=sys.argv[2]).commit)
