@@ -50,6 +50,24 @@ class Preflight:
     dtype: str = "float32"
     estimated_bytes: int = 0
 
+    def input_rows(self) -> list[tuple[str, str, str, str]]:
+        """Name, rank, number of modules and base of each input, for a table."""
+        return [(name, _ranks_text(each), str(len(each.modules)), each.config.base_model or "")
+                for name, each in self.adapters.items()]  # fmt: skip
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        names = ("name", "rank", "modules", "base")
+        return {
+            "problems": list(self.problems),
+            "warnings": list(self.warnings),
+            "inputs": [dict(zip(names, row, strict=True)) for row in self.input_rows()],
+            "recipe": self.recipe.to_mapping() if self.recipe else None,
+            "rank_plan": dict(self.rank_plan),
+            "dtype": self.dtype,
+            "estimated_bytes": self.estimated_bytes,
+        }
+
 
 def preflight(
     recipe: Mapping[str, Any] | Path | str | Recipe,
@@ -100,6 +118,11 @@ def _unique(names: Mapping[str, str], models: tuple[str, ...]) -> dict[str, str]
         count = sum(1 for each in models[: models.index(model)] if names[each] == names[model])
         unique[model] = names[model] if not count else f"{names[model]} ({count + 1})"
     return unique
+
+
+def _ranks_text(adapter: AdapterFile) -> str:
+    ranks = sorted({module.rank for module in adapter.modules.values()})
+    return "" if not ranks else str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]}-{ranks[-1]}"
 
 
 def _open_all(recipe: Recipe, names: Mapping[str, str]) -> tuple[dict[str, AdapterFile], list[str]]:

@@ -274,3 +274,17 @@ def test_short_names_are_the_shortest_that_differ() -> None:
         "/x/b/adapter": "b/adapter",
         "/y/poet": "poet",
     }
+
+
+def test_findings_as_a_table_and_as_plain_values(tmp_path: Path) -> None:
+    first, second = SHAPES
+    mixed = {first: random_factors(6, 5, 1, 1), second: random_factors(7, 4, 3, 2)}
+    folders = [
+        random_lora(tmp_path / "even", seed=1),
+        write_lora(tmp_path / "mixed", mixed, rank_pattern={"down_proj": 3}),
+    ]
+    found = preflight(linear_of(*folders))
+    assert found.input_rows() == [("even", "2", "2", BASE), ("mixed", "1-3", "2", BASE)]
+    values = json.loads(json.dumps(found.to_mapping()))
+    assert values["inputs"][1] == {"name": "mixed", "rank": "1-3", "modules": "2", "base": BASE}
+    assert (values["problems"], values["rank_plan"]) == ([], {first: 3, second: 4})
