@@ -10,6 +10,7 @@ import hashlib
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def import_from_hub(
         _check_size(wanted, repo_id)
         with _hub_errors(repo_id, revision, api):
             paths = [_download(api, repo_id, file, info.sha, Path(temporary), emit) for file in wanted]
-        settings = ImportSettings(format, eval_share, seed, turns, licence or _licence(info), max_rows)
+        settings = replace(settings, licence=licence or _licence(info))
         sources = [inspect(path) for path in paths]
         return import_files(sources, out_dir, settings, label=f"{repo_id}@{info.sha}", emit=emit)
 

@@ -14,12 +14,13 @@ from medley.corpus.records import read_records
 from medley.corpus.report import SLOT, ImportReport, write_report
 from medley.corpus.sources import Source, inspect
 from medley.corpus.split import eval_prompts, prompt_key
-from medley.corpus.tally import RowDropped, Tally
+from medley.corpus.tally import NAME_CHARACTERS, RowDropped, Tally, one_line
 from medley.errors import DatasetError, ParameterError
 from medley.events import Emit, ignore_event
 
 SAMPLE_ROWS = 100  # looked at to tell the format
 MAX_FAULTY_SHARE = 0.05  # of rows with unknown roles or other columns; more is not a slip but another format
+MAX_COLUMNS = 40  # named in a message or report
 FAULTS = (rules.UNKNOWN_ROLE, rules.NOT_IN_FORMAT)
 PROGRESS_ROWS = 1000
 
@@ -96,9 +97,7 @@ def import_files(
         keys: list[str] = []
         rows = _clean_rows(chain(sample, records), chosen, converting, settings.max_rows, emit)
         write_lines(staging / "rows", _noting_keys(rows, keys))
-        _check_faults(tally, label)
-        if not keys:
-            raise DatasetError(_nothing_left(tally, label))
+        _check_what_is_left(tally, label, has_rows=bool(keys))
         held_out = eval_prompts(keys, eval_share=settings.eval_share, seed=settings.seed)
         counts = _write_splits(staging, keys, held_out)
         report = ImportReport(
@@ -113,7 +112,7 @@ def import_files(
             fixed=_sorted(tally.fixed),
             dropped=_sorted(tally.dropped),
             examples=tally.examples,
-            unused_columns=_unused(sample, chosen),
+            unused_columns=tuple(name for name in _columns(sample) if name not in chosen.reads),
             settings={name: getattr(settings, name) for name in ("eval_share", "seed", "turns", "max_rows")},
             licence=settings.licence,
         )
@@ -126,7 +125,7 @@ def _choose_format(sample: Sequence[Record], wanted: str, label: str) -> Format:
     candidates = list(FORMATS.values()) if wanted == "auto" else [FORMATS[wanted]]
     best = max(candidates, key=lambda each: sum(map(each.fits, sample)))
     if not any(map(best.fits, sample)):
-        columns = ", ".join(dict.fromkeys(str(name) for record in sample for name in record)) or "none"
+        columns = ", ".join(_columns(sample)) or "none"
         known = "; ".join(f"{each.name} ({each.columns})" for each in candidates)
         fits = "fits none of the known formats" if wanted == "auto" else f"does not fit the format {wanted}"
         raise DatasetError(f"{label} {fits}. Its columns: {columns}. Known: {known}.")
@@ -187,26 +186,27 @@ def _noting_keys(rows: Iterable[Row], keys: list[str]) -> Iterator[Row]:
         yield row
 
 
-def _check_faults(tally: Tally, label: str) -> None:
-    """Raise when a fault that means "another kind of file" is more than an exception."""
+def _check_what_is_left(tally: Tally, label: str, *, has_rows: bool) -> None:
+    """Raise when a fault that means "another kind of file" is more than an exception, or when no row is left."""
     for fault in FAULTS:
-        if tally.dropped[fault] <= MAX_FAULTY_SHARE * tally.found:
-            continue
-        share = f"{tally.dropped[fault]} of {tally.found} rows"
-        if fault == rules.UNKNOWN_ROLE:
-            named = ", ".join(name for name, _ in tally.unknown_roles.most_common(5))
-            known = ", ".join(name for names in rules.ROLES.values() for name in names)
-            raise DatasetError(f"{label} has roles that Medley does not know in {share}: {named}. Known: {known}.")
-        example = tally.examples[fault][0]
-        raise DatasetError(
-            f"{label}: {share} do not have the same form as the others, for example row {example['row']}: "
-            f"{example['text']}."
-        )
+        if tally.dropped[fault] > MAX_FAULTY_SHARE * tally.found:
+            raise DatasetError(_too_many(fault, tally, label))
+    if not has_rows:
+        reasons = ", ".join(f"{why} ({count})" for why, count in tally.dropped.most_common())
+        raise DatasetError(f"No row of {label} can be used. Of {tally.found} rows found, dropped: {reasons}.")
 
 
-def _nothing_left(tally: Tally, label: str) -> str:
-    reasons = ", ".join(f"{why} ({count})" for why, count in tally.dropped.most_common())
-    return f"No row of {label} can be used. Of {tally.found} rows found, dropped: {reasons}."
+def _too_many(fault: str, tally: Tally, label: str) -> str:
+    share = f"{tally.dropped[fault]} of {tally.found} rows"
+    if fault == rules.UNKNOWN_ROLE:
+        named = ", ".join(name for name, _ in tally.unknown_roles.most_common(5))
+        known = ", ".join(name for names in rules.ROLES.values() for name in names)
+        return f"{label} has roles that Medley does not know in {share}: {named}. Known: {known}."
+    example = tally.examples[fault][0]
+    return (
+        f"{label}: {share} do not have the same form as the others, for example row {example['row']}: "
+        f"{example['text']}."
+    )
 
 
 def _write_splits(staging: Path, keys: Sequence[str], held_out: set[str]) -> dict[str, int]:
@@ -224,9 +224,10 @@ def _write_splits(staging: Path, keys: Sequence[str], held_out: set[str]) -> dic
     return counts
 
 
-def _unused(sample: Sequence[Record], chosen: Format) -> tuple[str, ...]:
-    columns = dict.fromkeys(str(name) for record in sample for name in record)
-    return tuple(name for name in columns if name not in chosen.reads)
+def _columns(sample: Sequence[Record]) -> list[str]:
+    """The different columns of these records, as they may stand in a message."""
+    names = dict.fromkeys(str(name) for record in sample for name in record)
+    return [one_line(name, NAME_CHARACTERS) for name in islice(names, MAX_COLUMNS)]
 
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medley.corpus.tally import SURROGATE, RowDropped, Tally
+from medley.corpus.tally import NAME_CHARACTERS, SURROGATE, RowDropped, Tally, one_line
 
 Message = dict[str, str]
 
@@ -76,8 +76,9 @@ def read_turn(turn: Any, tally: Tally) -> Message:
         raise RowDropped(TOOL_CALLS, str(turn["tool_calls"]))
     role = ROLE_OF.get(str(sender).strip().lower())
     if role is None:
-        tally.unknown_roles[str(sender)[:40]] += 1
-        raise RowDropped(UNKNOWN_ROLE, f"role {str(sender)[:40]!r}")
+        name = one_line(str(sender), NAME_CHARACTERS)
+        tally.unknown_roles[name] += 1
+        raise RowDropped(UNKNOWN_ROLE, f"role '{name}'")
     if role != sender:
         tally.fix(ROLES_MAPPED, f"{sender} -> {role}")
     return message(role, next(turn[key] for key in TEXT_KEYS if key in turn), tally)

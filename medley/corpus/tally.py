@@ -8,7 +8,14 @@ from typing import Any
 
 MAX_EXAMPLES = 3
 EXAMPLE_CHARACTERS = 160
+NAME_CHARACTERS = 40  # shown of a column or role that nobody knows
 SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: no UTF-8 file can hold it
+
+
+def one_line(text: str, most: int) -> str:
+    """A text from a file, fit to stand in a message: no line breaks, at most so many characters."""
+    flat = " ".join(SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).split())
+    return flat if len(flat) <= most else flat[: most - 1] + "…"
 
 
 class RowDropped(Exception):
@@ -66,6 +73,4 @@ class Tally:
         kept = self.examples.setdefault(what, [])
         if len(kept) < MAX_EXAMPLES:
             text = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, default=str)
-            one_line = " ".join(SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text).split())
-            shown = one_line if len(one_line) <= EXAMPLE_CHARACTERS else one_line[: EXAMPLE_CHARACTERS - 1] + "…"
-            kept.append({"row": self.found, "text": shown})
+            kept.append({"row": self.found, "text": one_line(text, EXAMPLE_CHARACTERS)})

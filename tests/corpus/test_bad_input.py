@@ -55,6 +55,12 @@ def refused(path: Path, tmp_path: Path, kind: type[UserError] = DatasetError, **
             f"a.csv fits none of the known formats. Its columns: title, body. Known: {KNOWN}.",
         ),
         ("a.jsonl", '{"text": "x"}\n', f"a.jsonl fits none of the known formats. Its columns: text. Known: {KNOWN}."),
+        (
+            "a.jsonl",
+            json.dumps({"two\nlines": 1, "x" * 99: 2, **{str(number): 0 for number in range(99)}}),
+            f"a.jsonl fits none of the known formats. Its columns: two lines, {'x' * 39}…, "
+            f"{', '.join(map(str, range(38)))}. Known: {KNOWN}.",
+        ),
         ("a.jsonl", "{}\n", f"a.jsonl fits none of the known formats. Its columns: none. Known: {KNOWN}."),
         ("a.jsonl", '{"a": 1}\n{"a": \n', "Line 2 of a.jsonl is not JSON: Expecting value."),
         ("a.jsonl", '{"a": 1}\n[1]\n', "Line 2 of a.jsonl is a list, not an object with columns."),
