@@ -11,7 +11,7 @@ import pytest
 
 from hub import Parent, Registry
 from hub.intake import import_adapter, read_adapter_source
-from medley.errors import AdapterFormatError, InvalidNameError, NotFoundError, ProblemsError
+from medley.errors import AdapterFormatError, InvalidNameError, NotFoundError, ProblemsError, StorageError
 from tests.lm.adapter_writing import write_adapter
 
 BASE = "medley-tests/tiny-llama"
@@ -223,3 +223,28 @@ def no_copies_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     yield
     assert list(temporary.iterdir()) == []
+
+
+def test_a_blob_that_is_larger_than_a_card_may_be(pirate: Path, tmp_path: Path) -> None:
+    """A link's size is not known before it is copied, so the copy itself must stop."""
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "x"
+    snapshot.parent.mkdir(parents=True)
+    pirate.rename(snapshot)
+    blob = tmp_path / "models--a--b" / "blobs" / ("a" * 64)
+    blob.parent.mkdir()
+    blob.write_bytes(bytes(2 * 2**20))
+    (snapshot / "README.md").symlink_to(f"../../blobs/{'a' * 64}")
+    with (
+        pytest.raises(AdapterFormatError, match=r"^'README\.md' has more than 1,048,576 bytes\.$"),
+        open_source(snapshot),
+    ):
+        pass
+
+
+def test_no_room_for_the_copies(registry: Registry, pirate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = sum(file.stat().st_size for file in pirate.iterdir())
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, needed - 1))
+    with pytest.raises(StorageError, match=rf"^The copy needs {needed:,} bytes, but only {needed - 1:,} are free in "):
+        import_adapter(registry, pirate, "pirate")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, needed))
+    assert import_adapter(registry, pirate, "pirate")[0].number == 1
