@@ -103,10 +103,22 @@ def _licence(stated: Any) -> str | None:
 
 
 def _hub_datasets(registry: "Registry", version: "Version") -> list[str]:
-    sources = [data.metadata.get("source") for role, data in registry.parents(version.id) if role == "data" and data]
+    sources = [data.metadata.get("source") for data in _ancestors(registry, version, "dataset")]
     return sorted(
         {found for source in sources if isinstance(source, str) and "/" in source and (found := hub_id(source))}
     )
+
+
+def _ancestors(registry: "Registry", version: "Version", kind: str) -> "list[Version]":
+    """All versions of a kind that this one was made from, directly or through others; the nearest first."""
+    found: dict[str, Version] = {}
+    waiting = [version]
+    while waiting:
+        for _, parent in registry.parents(waiting.pop(0).id):
+            if parent is not None and parent.id not in found:
+                found[parent.id] = parent
+                waiting.append(parent)
+    return [each for each in found.values() if each.kind == kind]
 
 
 def _head(version: "Version", base: str) -> str:
@@ -172,10 +184,8 @@ def _lineage(registry: "Registry", version: "Version") -> str:
 
 
 def _data(registry: "Registry", version: "Version") -> str:
-    lines = []
-    for role, data in registry.parents(version.id):
-        if role == "data" and data is not None:
-            lines.append(f"* **{_plain(data.label)}**: {_describe_data(data.metadata)}")
+    used = _ancestors(registry, version, "dataset")
+    lines = [f"* **{_plain(data.label)}**: {_describe_data(data.metadata)}" for data in used]
     return "\n".join(["## Data", "", *lines, ""]) if lines else ""
 
 
@@ -229,11 +239,8 @@ def _usage(version: "Version", base: str, repo: str) -> str:
 def _limits(registry: "Registry", version: "Version") -> str:
     about = version.metadata
     notes = [note for note in about.get("notes") or () if isinstance(note, str)]
-    notes += [
-        note
-        for role, parent in registry.parents(version.id)
-        if role == "base" and parent and isinstance(note := parent.metadata.get("note"), str)
-    ]
+    of_bases = {base.metadata.get("note") for base in _ancestors(registry, version, "base")}
+    notes += [note for note in of_bases if isinstance(note, str) and not any(note in known for known in notes)]
     lines = [
         "For research and experiments with its base model. It shares the base's limits and licence terms, "
         "and nobody has checked it for safety: judge its answers before you rely on them.",

@@ -4,7 +4,6 @@ The Hub's client has no limit for an upload that stalls, so the work runs in a t
 behind changes nothing any more: it asks before every step whether there is still time, and ends there.
 """
 
-import contextvars
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from medley.errors import HubError
 
 ResultT = TypeVar("ResultT")
 
+THREAD_NAME = "hub-client"
 MIN_TIMEOUT_S = 180.0
 SLOWEST_BYTES_PER_S = 100_000  # what a slow line still manages; decides how long a big transfer may take
 
@@ -26,7 +26,6 @@ class Deadline:
     """The moment until which an action must be done."""
 
     def __init__(self, timeout_s: float) -> None:
-        self.timeout_s = timeout_s
         self._end = time.monotonic() + timeout_s
         self._is_given_up = threading.Event()
 
@@ -64,7 +63,7 @@ def run_within(timeout_s: float, work: Callable[[Deadline], ResultT], too_late: 
         except BaseException as error:  # handed to the caller, who raises it
             outcome.append((None, error))
 
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True, name="hub-client")
+    thread = threading.Thread(target=run, daemon=True, name=THREAD_NAME)
     thread.start()
     try:
         thread.join(timeout_s)

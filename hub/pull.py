@@ -68,7 +68,8 @@ def pull(
         revision: a branch, tag or commit; the default branch otherwise.
         token: for private and gated repos; without one the request is anonymous, never the machine's own login.
         base: the base model, where the adapter's configuration names a path.
-        timeout_s: when to give up, in seconds; by default what a slow line needs for the bytes, and three minutes.
+        timeout_s: when to give up, in seconds, for the listing and again for the files; by default two minutes, and
+            three and what a slow line needs for the bytes.
 
     Raises:
         HubError: the Hub refuses, is out of reach, or sends other bytes than it promised.

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from hub import Registry
+from hub import Parent, Registry
 from hub.card import build_card
 from medley.errors import HubError
-from tests.hub.adapters import BASE, publish_pirate
+from tests.hub.adapters import BASE, adapter_files, publish_pirate, write
 
 TOKEN = "hf_" + "Abc123" * 6
 
@@ -69,6 +69,23 @@ def test_a_merge_names_its_method_and_paper(registry: Registry, tmp_path: Path) 
     card = build_card(registry, version)
     assert "A merge of other adapters by `ties` ([arXiv:2306.01708](https://arxiv.org/abs/2306.01708))" in card
     assert ModelCard(card).data.tags == ["lora", "merge", "medley"]
+
+
+def test_what_lies_further_back_counts_too(registry: Registry, tmp_path: Path) -> None:
+    """A merge was made from the data and on the base of what was merged."""
+    first = publish_pirate(registry, tmp_path / "src")
+    base = dict(registry.parents(first.id))["base"]
+    registry.update_metadata(base.id, note="Training ran on a copy")
+    folder = write(tmp_path / "blend", adapter_files())
+    blend = registry.publish(
+        "adapter", "blend", folder, base=BASE, parents=[Parent(first.id, "input")], metadata={"trainer": "merge"}
+    )
+    card = build_card(registry, blend)
+    assert ModelCard(card).data.datasets == ["ada/pirate-rows"]
+    assert "* **pirate-rows:v1**: 66 rows" in card
+    assert card.count("Training ran on a copy.") == 1
+    registry.update_metadata(blend.id, notes=["Base: Training ran on a copy"])
+    assert build_card(registry, registry.get("blend")).count("Training ran on a copy") == 1
 
 
 def test_nothing_measured_is_said(registry: Registry, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ class Fault:
     Attributes:
         method: "GET", "PUT", …; "*" for any.
         pattern: a regular expression searched in the path (without the query).
-        action: "status" answer with `status`; "stall" never answer; "cut" close the connection after `after_bytes`
-            of the answer's body; "corrupt" flip one byte of the answer's body; "lose" do the work, then close without
-            an answer; "drip" send the body a byte at a time; "redirect" answer 302 to the same path at `host`.
+        action: "status" answer with `status`; "stall" wait for `released`, then answer as if nothing had been; "cut"
+            close the connection after `after_bytes` of the answer's body; "corrupt" flip one byte of the answer's body;
+            "lose" do the work, then close without an answer; "drip" send the body a byte at a time; "redirect" answer
+            302 to the same path at `host`.
         times: how many requests are hit; None means every one.
     """
 
@@ -41,7 +42,7 @@ class Faults:
     def __init__(self) -> None:
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
-        self.released = threading.Event()  # set when the server stops, so that stalled requests end
+        self.released = threading.Event()  # lets stalled requests go on; set when the server stops
 
     def add(self, fault: Fault) -> Fault:
         with self._lock:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from hub.deadline import THREAD_NAME
 from tests.hub_server.api import answer_api
 from tests.hub_server.exchange import Answer, Request, json_answer
 from tests.hub_server.faults import Fault, Faults
@@ -43,6 +44,7 @@ class HubServer:
         self.seen: list[Seen] = []
         self.page_size = 1000
         self.part_bytes: int | None = None
+        self.is_closed = False
         self.owner = self.store.add_user("ada", orgs=("crew",))
         self.stranger = self.store.add_user("mallory")
         self._http = _Listener(("127.0.0.1", 0), _Handler)
@@ -52,7 +54,14 @@ class HubServer:
         self._thread.start()
 
     def close(self) -> None:
+        """Stop, once the clients that were left behind have been told so and are gone."""
+        if self.is_closed:
+            return
+        self.is_closed = True
         self.faults.released.set()
+        for thread in threading.enumerate():
+            if thread.name == THREAD_NAME:
+                thread.join(10)
         self._http.shutdown()
         self._http.server_close()
 
@@ -61,7 +70,7 @@ class HubServer:
         return self.faults.add(Fault(method, pattern, "status", status=status, **details))
 
     def stall(self, method: str, pattern: str, **details: Any) -> Fault:
-        """Take matching requests and never answer."""
+        """Take matching requests and do nothing until `faults.released` is set."""
         return self.faults.add(Fault(method, pattern, "stall", **details))
 
     def cut(self, method: str, pattern: str, after_bytes: int, **details: Any) -> Fault:
@@ -91,6 +100,8 @@ class HubServer:
     def answer(self, request: Request) -> Answer:
         """What the Hub answers when nothing goes wrong."""
         try:
+            if self.is_closed:
+                raise Refusal(400, "The server is closing")
             if request.headers.get("authorization") and request.user is None:
                 raise Refusal(401, "Invalid credentials in Authorization header")
             if request.path.startswith("/api/"):
@@ -135,11 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         path = self.path.split("?")[0]
         hub.seen.append(Seen(self.command, path, headers))
-        fault = hub.faults.take(self.command, path)
+        fault = None if hub.is_closed else hub.faults.take(self.command, path)
         if fault and fault.action == "stall":
             hub.faults.released.wait()
-            self.close_connection = True
-            return
         body = self.read_body(headers)
         if fault and fault.action == "status":
             self.send(refusal_answer(fault.status, fault.message, fault.code, fault.retry_after_s), None)
@@ -200,6 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
     def drip(self, body: bytes) -> None:
         for position in range(len(body)):
             if self.server.hub.faults.released.is_set():
+                self.close_connection = True
                 return
             self.wfile.write(body[position : position + 1])
             self.wfile.flush()
