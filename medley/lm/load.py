@@ -127,6 +127,8 @@ def load_base(
             if type(error).__module__.startswith("safetensors"):
                 raise BaseModelError(f"The weights in {folder} are damaged: {_first_sentence(error)}") from error
             raise
+    if chosen.quant and chosen.name == "cpu":
+        _leave_odd_sizes_unpacked(model)
     model.requires_grad_(False)
     return LoadedBase(model.eval(), tokenizer, folder, chosen, template_hash(tokenizer))
 
@@ -145,6 +147,13 @@ def _load(folder: Path, device: Device) -> tuple[Any, Any]:
     if missing:  # transformers fills them with random numbers
         raise ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}.")
     return tokenizer, model if device.quant else model.to(device.name)
+
+
+def _leave_odd_sizes_unpacked(model: PreTrainedModel) -> None:
+    """On a CPU bitsandbytes repacks 4-bit weights into blocks at first use, and fails where a size does not fit."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu") and (module.out_features % 32 or module.in_features % 64):
+            module.support_avx512bf16_for_cpu = False
 
 
 def nf4_config(compute_dtype: str) -> BitsAndBytesConfig:

