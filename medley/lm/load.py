@@ -18,7 +18,16 @@ from medley.lm.quiet import quiet_libraries
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Device", "LoadedBase", "choose_device", "load_base", "nf4_config", "template_hash", "weights_digest"]
+__all__ = [
+    "Device",
+    "LoadedBase",
+    "choose_device",
+    "load_base",
+    "load_tokenizer",
+    "nf4_config",
+    "template_hash",
+    "weights_digest",
+]
 
 DEVICES = ("cuda", "mps", "cpu")
 DTYPES = ("bfloat16", "float32", "float16")
@@ -133,12 +142,27 @@ def load_base(
     return LoadedBase(model.eval(), tokenizer, folder, chosen, template_hash(tokenizer))
 
 
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of the base model in `folder`, without its weights and without torch.
+
+    Raises:
+        BaseModelError: the folder holds none that loads.
+    """
+    from transformers import AutoTokenizer
+
+    with quiet_libraries():
+        try:
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BaseModelError(f"The tokenizer in {folder} cannot be loaded: {_first_sentence(error)}") from error
+
+
 def _load(folder: Path, device: Device) -> tuple[Any, Any]:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     local = {"trust_remote_code": False, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+    tokenizer = load_tokenizer(folder)
     placed = {"quantization_config": nf4_config(device.dtype), "device_map": {"": device.name}} if device.quant else {}
     model, loading = AutoModelForCausalLM.from_pretrained(
         folder, dtype=getattr(torch, device.dtype), use_safetensors=True, output_loading_info=True, **local, **placed
