@@ -19,6 +19,11 @@ LLAMA_2_STYLE = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
     "{% else %} {{ m.content }}<|im_end|>{% endif %}{% endfor %}"
 )
+BREAKS_AFTER_THE_LAST_TURN = (
+    "{% for m in messages %}{{ m.role + ':' + m.content + '<|im_end|>' }}"
+    "{% if loop.last and not add_generation_prompt %}{{ '\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
+)
 REWRITES_EARLIER_TURNS = (
     "{% for m in messages %}{{ m.role }}:{% if loop.last %}<think></think>{% endif %}{{ m.content }}<|im_end|>"
     "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
@@ -110,6 +115,13 @@ def test_an_answer_that_never_ends_is_noticed(tokenizer: Any) -> None:
     assert [each.ends_with_eos for each in encoded] == [False, False]
     assert report.missing_eos == 2
     assert report.warnings() == ["2 rows do not end with an end-of-turn token: the model may not stop."]
+
+
+def test_a_template_that_ends_only_the_last_turn_with_a_line_break(tokenizer: Any) -> None:
+    tokenizer.chat_template = BREAKS_AFTER_THE_LAST_TURN
+    encoded = encode(CHAT, tokenizer, max_length=None)
+    assert trained_text(encoded, tokenizer) == ["- one\n- two 🎉<|im_end|>", "No.<|im_end|>", "Done<|im_end|>"]
+    assert "\n" not in tokenizer.decode(encoded.input_ids).replace("- one\n", "")
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any) -> None:
