@@ -99,6 +99,12 @@ def base_of(registry: "Registry", adapter: Any) -> "Version":
     return _record(registry, free_name(registry, adapter.base), adapter.base, adapter.base_revision, source="hub")
 
 
+def belongs_to(adapter: Any, base: "Version") -> bool:
+    """Whether the adapter's base is this one: the same model, and no two different revisions of it."""
+    revisions = {adapter.base_revision, base.base_revision} - {None}
+    return adapter.base == base.base and len(revisions) <= 1
+
+
 def add_base(
     registry: "Registry",
     source: str | Path,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from medley.errors import InvalidNameError, NotFoundError, ParameterError, ProblemsError, RecipeError, UserError
-from medley.jobs.artifacts import base_of, find_base
+from medley.jobs.bases import base_of, belongs_to, find_base
 from medley.jobs.device import likely_device
 from medley.jobs.spec import JobSpec, plain
 from medley.options import from_mapping, unknown_key
@@ -92,7 +92,7 @@ def train_spec(
         base_version = problems.attempt(find_base, registry, base)
     data_version = problems.attempt(_find_data, registry, data, row.data_kind, trainer)
     chosen = problems.attempt(from_mapping, row.options_class, options or {})
-    if start and base_version and (start.base, start.base_revision) != (base_version.base, base_version.base_revision):
+    if start and base_version and not belongs_to(start, base_version):
         problems.found.append(
             f"{start.label} was trained on {start.base}, but the base is {base_version.base}. "
             f"Leave out --base, or choose another adapter to start from."

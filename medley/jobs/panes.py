@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from medley.errors import ConflictError, IncompatibleError, ParameterError
 from medley.events import Emit, ignore_event
-from medley.jobs.artifacts import FoundAdapter, base_folder, base_of, find_adapter, find_base
+from medley.jobs.artifacts import FoundAdapter, find_adapter
+from medley.jobs.bases import base_folder, base_of, belongs_to, find_base
 from medley.jobs.hub_client import Token
 from medley.lm.panes import Completion, Pane, PaneUpdate
 
@@ -105,20 +106,21 @@ def plan_panes(
 
 
 def _common_base(registry: "Registry", adapters: list[FoundAdapter], ref: str | None) -> "Version":
-    if ref is not None or not adapters:
-        chosen = find_base(registry, ref)
-        name, owner = chosen.base, "the chosen base"
-    else:
-        chosen = base_of(registry, adapters[0])
-        name, owner = adapters[0].base, f"'{adapters[0].label}'"
+    """The base of all adapters; one that does not say its base takes the chosen one."""
+    is_chosen = ref is not None or not adapters
+    base = find_base(registry, ref) if is_chosen else base_of(registry, adapters[0])
     for adapter in adapters:
-        if adapter.base is not None and adapter.base != name:
-            what = f"{owner} is {name}" if ref is not None else f"{owner} on {name}"
+        if adapter.base is not None and not belongs_to(adapter, base):
+            other = "the chosen base is" if is_chosen else f"'{adapters[0].label}' on"
             raise IncompatibleError(
-                f"Adapter '{adapter.label}' was trained on {adapter.base}, but {what}. "
+                f"Adapter '{adapter.label}' was trained on {_base_label(adapter)}, but {other} {_base_label(base)}. "
                 f"Only adapters of one base can be compared."
             )
-    return chosen
+    return base
+
+
+def _base_label(known: "FoundAdapter | Version") -> str:
+    return f"{known.base}@{known.base_revision[:8]}" if known.base_revision else str(known.base)
 
 
 class OpenPanes:

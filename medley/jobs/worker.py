@@ -4,6 +4,7 @@ It claims the job, runs its kind's runner, writes down how it ended, and starts 
 stdout and stderr are the job's log.txt; nobody waits for it.
 """
 
+import contextlib
 import importlib
 import shutil
 import signal
@@ -65,6 +66,8 @@ def _do(store: JobStore, job: Job) -> int:
     """Run the job and write down how it ended."""
     events = EventLog(job.events_path)
     should_stop = threading.Event()
+    if job.stop_requested is not None:
+        should_stop.set()
     threading.Thread(target=_watch, args=(store, job, should_stop), daemon=True).start()
     try:
         _run(store, job, events, should_stop)
@@ -81,7 +84,8 @@ def _do(store: JobStore, job: Job) -> int:
 
 def _fail(store: JobStore, job: Job, events: EventLog, message: str) -> int:
     print(f"Error: {message}", file=sys.stderr)
-    events.emit("error", text=message)
+    with contextlib.suppress(OSError):  # a full disk may be what there is to say
+        events.emit("error", text=message)
     store.finish(job, "failed", error=message)
     return 1
 
@@ -101,12 +105,12 @@ def _run(store: JobStore, job: Job, events: EventLog, should_stop: threading.Eve
         should_stop=should_stop.is_set,
         earlier=_earlier(store, job),
     )
-    emit("progress", step=0, total=0, text="Starting")
+    work.emit_or_stop("progress", step=0, total=0, text="Starting")
     result = importlib.import_module(RUNNERS[work.spec.kind]).run(work)
     emit("artifact", id=result, name=work.spec.output_name)
-    store.finish(job, "done", result=result)
     for folder in (work.out_dir, *work.earlier):  # checkpoints are several times the size of what was published
         shutil.rmtree(folder, ignore_errors=True)
+    store.finish(job, "done", result=result)
 
 
 def _earlier(store: JobStore, job: Job) -> tuple[Path, ...]:

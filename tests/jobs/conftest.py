@@ -12,6 +12,7 @@ import pytest
 from hub import Registry, Version, open_registry
 from medley.jobs import Jobs, JobSpec, add_base, import_spec, merge_spec, open_jobs, train_spec
 from medley.jobs.job import Job
+from medley.jobs.process import ProcessName, is_alive, signal_group
 from tests.tiny_model import TINY_BASE_ID
 
 TRAINING = {"rank": 2, "max_length": 64, "max_eval_rows": 0, "samples": 0, "device": "cpu", "learning_rate": 1e-3}
@@ -33,8 +34,6 @@ def registry(medley_home: Path) -> Registry:
 @pytest.fixture
 def jobs(medley_home: Path) -> Iterator[Jobs]:
     """The jobs of the home; workers that a test leaves behind are ended, by their checked process names."""
-    from medley.jobs.process import signal_group
-
     opened = open_jobs(medley_home)
     yield opened
     for job in opened.store.with_process():
@@ -136,3 +135,12 @@ def done(jobs: Jobs, job_id: str, timeout_s: float = 120) -> Job:
     job = jobs.wait(job_id, timeout_s)
     assert job.state == "done", f"{job.state}: {job.error}\n{jobs.log_tail(job_id)}"
     return job
+
+
+def wait_until_gone(process: ProcessName | None, timeout_s: float = 30) -> None:
+    """Return once the process has ended."""
+    assert process is not None
+    deadline = time.monotonic() + timeout_s
+    while is_alive(process) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_alive(process)

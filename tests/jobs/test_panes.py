@@ -88,6 +88,21 @@ def test_adapters_of_two_bases_are_not_compared(
     )
 
 
+def test_two_revisions_of_one_base_are_two_bases(
+    registry: Registry, adapters: tuple[Version, Version], base: Version
+) -> None:
+    pinned = registry.publish("base", "pinned", base.path, base=TINY_BASE_ID, base_revision="1234567890")
+    registry.publish("adapter", "old", adapters[0].path, base=TINY_BASE_ID, base_revision="1234567890")
+    registry.publish("adapter", "new", adapters[1].path, base=TINY_BASE_ID, base_revision="abcdefabcd")
+    assert plan_panes(registry, ["old", "left"]).base.id == pinned.id  # `left` does not say its revision
+    with pytest.raises(IncompatibleError) as caught:
+        plan_panes(registry, ["old", "new"])
+    assert str(caught.value) == (
+        f"Adapter 'new:v1' was trained on {TINY_BASE_ID}@abcdefab, but 'old:v1' on {TINY_BASE_ID}@12345678. "
+        "Only adapters of one base can be compared."
+    )
+
+
 def test_an_adapter_that_does_not_say_its_base_needs_one(
     registry: Registry, base: Version, make_adapter: Callable[..., Path]
 ) -> None:

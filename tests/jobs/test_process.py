@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from medley.jobs.process import ProcessName, identify, is_alive, signal_group, spawn_detached
+from medley.jobs.process import identify, is_alive, signal_group, spawn_detached
+from tests.jobs.conftest import wait_until_gone
 
 
 @pytest.fixture
@@ -73,8 +74,8 @@ def test_the_whole_group_gets_the_signal(tmp_path: Path) -> None:
     helper = identify(int(_first_line(log)))
     assert helper is not None
     assert signal_group(name, signal.SIGKILL)
-    _wait_until_gone(name)
-    _wait_until_gone(helper)
+    wait_until_gone(name)
+    wait_until_gone(helper)
 
 
 def test_a_detached_process_has_its_own_session_and_an_output_file(tmp_path: Path) -> None:
@@ -96,10 +97,3 @@ def _first_line(path: Path) -> str:
     while not path.read_text().endswith("\n") and time.monotonic() < deadline:
         time.sleep(0.02)
     return path.read_text().splitlines()[0]
-
-
-def _wait_until_gone(name: ProcessName) -> None:
-    deadline = time.monotonic() + 10
-    while is_alive(name) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not is_alive(name)

@@ -19,7 +19,7 @@ from medley.errors import JobError, NotFoundError
 from medley.jobs import Grace, Jobs, JobSpec, open_jobs
 from medley.jobs.job import Job
 from medley.jobs.process import ProcessName, identify, is_alive
-from tests.jobs.conftest import done
+from tests.jobs.conftest import done, wait_until_gone
 
 SUBMIT = """
 import sys
@@ -89,7 +89,7 @@ def test_a_killed_worker_is_lost_and_the_next_is_started(
     freeze(first)
     second = jobs.submit(an_import("two"))
     os.kill(first.pid, signal.SIGKILL)
-    _wait_until_gone(first)
+    wait_until_gone(first.process)
     listed = {job.id: job for job in jobs.list()}
     assert listed[first.id].state == "lost"
     assert listed[first.id].error == (
@@ -172,6 +172,18 @@ def test_stopping_a_frozen_worker_ends_in_sigkill(
     done(pressing, waiting.id)
 
 
+def test_a_worker_asked_to_stop_before_it_began_does_nothing(
+    jobs: Jobs, registry: Registry, an_import: Callable[[str], JobSpec], freeze: Callable[[Job], None]
+) -> None:
+    job = jobs.submit(an_import("one"))
+    freeze(job)
+    assert jobs.stop(job.id).state == "stopping"
+    os.kill(job.pid, signal.SIGCONT)
+    assert jobs.wait(job.id, 30).state == "stopped"
+    assert jobs.events(job.id) == ([], 0)
+    assert not registry.exists("one")
+
+
 def test_a_queued_job_is_stopped_without_a_worker(
     jobs: Jobs, an_import: Callable[[str], JobSpec], freeze: Callable[[Job], None]
 ) -> None:
@@ -215,7 +227,7 @@ def test_a_result_published_just_before_the_kill_counts(
     (folder / "train.jsonl").write_text("{}\n")
     version = registry.publish("dataset", "one", folder, metadata={"job": job.id})
     os.kill(job.pid, signal.SIGKILL)
-    _wait_until_gone(job)
+    wait_until_gone(job.process)
     settled = jobs.get(job.id)
     assert (settled.state, settled.result) == ("done", version.id)
 
@@ -229,7 +241,7 @@ def test_only_what_went_wrong_can_be_retried(
         jobs.retry(job.id)
     assert str(caught.value) == f"Job '{job.id}' is running; only a failed, stopped or lost job can be retried."
     os.kill(job.pid, signal.SIGKILL)
-    _wait_until_gone(job)
+    wait_until_gone(job.process)
     again = jobs.retry(job.id)
     freeze(again)
     with pytest.raises(JobError) as caught:
@@ -243,10 +255,3 @@ def test_an_unknown_job_is_named_with_the_nearest_one(jobs: Jobs, an_import: Cal
     with pytest.raises(NotFoundError) as caught:
         jobs.get(wrong)
     assert str(caught.value) == f"There is no job '{wrong}'. Did you mean '{job.id}'?"
-
-
-def _wait_until_gone(job: Job) -> None:
-    deadline = time.monotonic() + 10
-    while is_alive(job.process) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not is_alive(job.process)
