@@ -36,8 +36,8 @@ def write_lora(
     }
     tensors = {}
     for name, (b, a) in modules.items():
-        tensors[f"base_model.model.{name}.lora_A.weight"] = a.to(dtype).contiguous()
-        tensors[f"base_model.model.{name}.lora_B.weight"] = b.to(dtype).contiguous()
+        tensors[f"base_model.model.{name}.lora_A.weight"] = a.to(dtype).contiguous().clone()
+        tensors[f"base_model.model.{name}.lora_B.weight"] = b.to(dtype).contiguous().clone()
     folder.mkdir(parents=True)
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     (folder / "adapter_config.json").write_text(json.dumps(settings | config), encoding="utf-8")
