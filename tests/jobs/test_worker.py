@@ -73,10 +73,10 @@ def test_no_token_is_in_any_file_of_a_job(
     """A token in the environment and in the rows that an error message shows; both must not reach a file."""
     monkeypatch.setenv("HF_TOKEN", "my-secret-of-another-shape")
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({f"column-{TOKEN}": 1, "my-secret-of-another-shape": 2}) + "\n")
+    rows.write_text(json.dumps({TOKEN: 1, "my-secret-of-another-shape": 2}) + "\n")
     job = jobs.wait(jobs.submit(import_spec(registry, rows, name="rows")).id, 60)
     assert job.state == "failed"
-    assert "column-hf_***" in job.error
+    assert "columns: hf_***, hf_***" in job.error
     written = [path.read_bytes() for path in jobs.home.rglob("*") if path.is_file()]
     assert len(written) > 3
     assert not any(TOKEN.encode() in data or b"my-secret-of" in data for data in written)
