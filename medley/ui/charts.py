@@ -70,9 +70,7 @@ def line_chart(
         for x in x_ticks
         if x_low <= x <= x_high
     )
-    labels += "".join(
-        f'<span class="m-flag" style="left:{place(mark.x, 0)[0]:.1f}%">{escape(mark.text)}</span>' for mark in marks
-    )
+    labels += "".join(_flag(place(mark.x, 0)[0], mark.text) for mark in marks)
     plot = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{grid}{flags}{lines}</svg>'
     summary = f"{y_name} over {x_name}: " + "; ".join(
         f"{each.name} ends at {number_text(each.points[-1][1])}" for each in drawn
@@ -82,6 +80,12 @@ def line_chart(
         f'{escape(x_name)}</span></figcaption><div class="m-plot" role="img" aria-label="{escape(summary)}">'
         f"{plot}{_hover_bands(drawn, place, x_name)}{labels}</div></figure>"
     )
+
+
+def _flag(left: float, text: str) -> str:
+    """The word at a mark; near the right end it stands left of its line."""
+    css = "m-flag m-flag-left" if left > 80 else "m-flag"
+    return f'<span class="{css}" style="left:{left:.1f}%">{escape(text)}</span>'
 
 
 def _line(points: Sequence[tuple[float, float]], tone: str) -> str:
@@ -145,11 +149,7 @@ def bars(counts: Sequence[int], edges: Sequence[float], *, x_name: str, marks: S
         f'height:{100 * count / top:.1f}%" title="{number_text(a)} to {number_text(b)} {escape(x_name)}: {count}"></i>'
         for count, a, b in zip(counts, edges, edges[1:], strict=False)
     )
-    flags = "".join(
-        f'<i class="m-rule" style="left:{left(m.x):.2f}%"></i><span class="m-flag" style="left:{left(m.x):.1f}%">'
-        f"{escape(m.text)}</span>"
-        for m in marks
-    )
+    flags = "".join(f'<i class="m-rule" style="left:{left(m.x):.2f}%"></i>{_flag(left(m.x), m.text)}' for m in marks)
     labels = "".join(
         f'<span class="m-x" style="left:{left(x):.1f}%">{number_text(x)}</span>'
         for x in ticks(low, high, whole=True)

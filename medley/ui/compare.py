@@ -33,7 +33,7 @@ class PaneCard:
 def build(page: gr.Blocks, workspace: Workspace) -> None:
     with gr.Row(elem_classes="m-headrow"):
         gr.HTML(markup.page_head("Compare", INTRO))
-        count = gr.Radio([1, 2, 3, 4], value=2, label="Panes", elem_id="pane-count", scale=0, min_width=210)
+        count = gr.Radio([1, 2, 3, 4], value=2, label="Panes", elem_id="pane-count", scale=0, min_width=300)
     with gr.Row(elem_classes="m-panes", equal_height=True):
         cards = [_build_pane(index) for index in range(MAX_PANES)]
     with gr.Column(elem_classes="m-panel m-stick"):
@@ -76,12 +76,12 @@ def _build_pane(index: int) -> PaneCard:
     with gr.Column(elem_classes="m-pane", visible=index < 2) as column:
         adapters = gr.Dropdown([], multiselect=True, label=f"Pane {letter} answers with", max_choices=MAX_BLENDED,
                                info="Nothing chosen: the base itself.", elem_id=f"pane-{index}")  # fmt: skip
+        answer = gr.HTML(elem_id=f"answer-{index}")
+        stop = gr.Button(f"Stop pane {letter}", size="sm", visible=False)
         with gr.Accordion(f"Weights of pane {letter}", open=False, visible=False) as fold:
             weights = tuple(
                 gr.Slider(-1, 2, value=1, step=0.05, label=f"Weight {i + 1}", visible=False) for i in range(MAX_BLENDED)
             )
-        answer = gr.HTML(elem_id=f"answer-{index}")
-        stop = gr.Button(f"Stop pane {letter}", size="sm", visible=False)
     return PaneCard(column, adapters, answer, stop, fold, weights)
 
 

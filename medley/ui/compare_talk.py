@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 THEIR_OWN = "as the adapters say"
 MAX_PROMPT_LETTERS = 20_000
+WAITING = "Loading the model and the adapters; the first time takes a while."
 REASONS = {"length": "cut at the longest answer", "stopped": "stopped"}
 
 
@@ -106,8 +107,7 @@ def _ask(
         )
     turn = Turn(prompt, [Answer() for _ in blends], [pane_text(blend) for blend in blends])
     hidden = [gr.Button(visible=False)] * MAX_PANES
-    waiting = "Loading the base model and the adapters; the first time takes a while."
-    yield [*_conversations([*turns, turn]), *hidden, markup.notice("plain", waiting), "", turns, ""]
+    yield [*_conversations([*turns, turn]), *hidden, "", "", turns, ""]
     panes = open_panes(workspace, blends, base)
     histories = [_history(turns, index, system, prompt) for index in range(len(blends))]
     answering = Answering(lambda should_stop: panes.stream(histories, sampling, should_stop=should_stop), len(blends))
@@ -172,6 +172,8 @@ def _conversation(turns: Sequence[Turn], index: int) -> str:
         answer = turn.answers[index]
         css = "m-answered" if answer.is_done else "m-answered m-caret"
         parts.append(f'<div class="m-said">{markup.escape(turn.prompt)}</div>')
+        if not answer.new_tokens and not answer.is_done:
+            parts.append(f'<p class="m-quiet">{WAITING}</p>')
         parts.append(f'<div class="{css}">{markup.escape(answer.text)}</div>')
         parts.append(small_print(answer, turn.labels[index]))
     body = "".join(parts) or '<p class="m-quiet">The answer appears here.</p>'

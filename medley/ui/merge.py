@@ -48,7 +48,7 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
             form, when = _build_form()
             panel = _build_result(workspace)
         with gr.Column(scale=1):
-            findings = gr.HTML(elem_id="merge-findings", min_height=180)
+            findings = gr.HTML(elem_id="merge-findings")
             pictures = gr.HTML(elem_id="merge-pictures", min_height=420)
             recipe = gr.HTML(elem_id="merge-recipe")
     blend, method_name = gr.Textbox(visible=False), gr.Textbox(visible=False)
@@ -133,8 +133,8 @@ def _listen(
     )  # fmt: skip
     look = {"fn": partial(merge_form.look, workspace), "inputs": form.inputs, "outputs": quick, **QUIET}
     draw = {"fn": partial(merge_form.pictures, workspace), "inputs": form.inputs, "outputs": pictures, **QUIET}
-    changed = [each.change for each in form.inputs]
-    gr.on(changed, **look, trigger_mode="always_last", concurrency_limit=4)
+    moved = [each.input for each in form.inputs if each not in (form.adapters, form.method)]
+    gr.on(moved, **look, trigger_mode="always_last", concurrency_limit=4)
     let_go = [each.release for each in (*form.weights, *form.parameters) if isinstance(each, gr.Slider)]
     typed = [form.rank.submit, form.rank.blur, form.space.input, form.variant.input]
     gr.on([*let_go, *typed], **draw, trigger_mode="always_last", concurrency_limit=2)

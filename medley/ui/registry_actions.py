@@ -101,7 +101,7 @@ def export_version(workspace: Workspace, reference: str) -> tuple[Any, str]:
     """A zip of the adapter for download, made in a folder of its own."""
 
     def make() -> Path:
-        from hub import export_adapter
+        from hub.export import export_adapter
 
         version = workspace.version(reference, "adapter")
         out = Path(tempfile.mkdtemp(prefix="medley-export-")) / f"{version.name}-v{version.number}.zip"

@@ -97,10 +97,10 @@ def _listen(
     workspace: Workspace, form: Form, preset: gr.Radio, start: gr.Button, notice: gr.HTML, plan: gr.HTML,
     target: gr.Textbox,
 ) -> None:  # fmt: skip
-    look = partial(train_form.plan_card, workspace, "sft")
-    changes = [each.change for each in form.inputs]
-    gr.on(changes, look, form.inputs, plan, trigger_mode="always_last", **QUIET)
-    preset.input(partial(train_form.preset_values, "sft"), preset, list(form.options), **QUIET)
+    look = {"fn": partial(train_form.plan_card, workspace, "sft"), "inputs": form.inputs, "outputs": plan, **QUIET}
+    gr.on([each.input for each in form.inputs], **look, trigger_mode="always_last")
+    filled = preset.input(partial(train_form.preset_values, "sft"), preset, list(form.options), **QUIET)
+    filled.then(**look)
     begun = start.click(
         partial(train_form.start, workspace, "sft"), form.inputs, [target, notice], concurrency_limit=4,
         api_visibility="private",

@@ -117,7 +117,7 @@ def card(workspace: Workspace, version: Version) -> str:
     """The model card as it would be published, as text: nothing in it is run or loaded."""
     if version.kind != "adapter":
         return markup.empty("No card", "Adapters and merges have a card; it is written from what the registry knows.")
-    from hub import build_card
+    from hub.card import build_card
 
     return markup.code_block(build_card(workspace.registry, version), wrap=True)
 

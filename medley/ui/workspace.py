@@ -28,10 +28,11 @@ MAX_LISTED = 500  # names offered by a choice; the registry page pages through a
 
 @dataclass(frozen=True)
 class Workspace:
-    """The home folder that the app shows (None: the user's own) and whether it may be changed."""
+    """The home folder that the app shows (None: the user's own), whether it may be changed, and which Hub it knows."""
 
     home: Path | None = None
     is_read_only: bool = False
+    hub_endpoint: str | None = None
 
     @cached_property
     def registry(self) -> Registry:
@@ -50,7 +51,7 @@ class Workspace:
         """The one engine in memory, shared by every tab."""
         from medley.jobs.panes import EnginePool
 
-        return EnginePool()
+        return EnginePool(self.jobs)
 
     def check_writable(self, what: str) -> None:
         """Refuse what a visitor of a public Space must not do; hiding a button is not enough, events can be sent.

@@ -1,0 +1,218 @@
+"""The whole loop by clicking, in a real browser: what a user sees must be there, stay there, and fit on the page."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.tiny_model import TINY_BASE_ID
+from tests.ui.browser import AppProcess, Watched, choose, field, open_browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from hub import Registry
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+LONG_S = 60_000  # milliseconds to wait for something that work has to reach
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def registry(medley_home: Path, tiny_base: Path) -> Iterator["Registry"]:
+    """A registry in which the tiny base is known."""
+    from hub import open_registry
+    from medley.jobs import add_base
+
+    opened = open_registry(medley_home)
+    add_base(opened, tiny_base, "tiny-base", hub_id=TINY_BASE_ID)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def app(medley_home: Path, tmp_path: Path, registry: "Registry") -> Iterator[AppProcess]:
+    process = AppProcess(medley_home, tmp_path / "app.log")
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def tab(browser: "Browser", app: AppProcess) -> Iterator[Watched]:
+    watched = Watched(browser, app.url)
+    yield watched
+    watched.close()
+
+
+def write_examples(path: Path, rows: int = 24) -> Path:
+    lines = [
+        json.dumps({"instruction": f"What is {i} plus {i}?", "input": "", "output": f"Arr, {i + i}!"})
+        for i in range(rows)
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def steps_shown(page: "Page") -> int:
+    """The step that the run's status names."""
+    match = re.search(r"(\d+) of \d+", page.locator("#run-status").inner_text())
+    return int(match[1]) if match else 0
+
+
+def start_training(tab: Watched, name: str, steps: int) -> str:
+    """Fill the form and start; the id of the job, from the address that the app went to."""
+    page = tab.open("train?data=sums")
+    choose(page, "Base model", "tiny-base")
+    field(page, "Name of the adapter").fill(name)
+    field(page, "Max steps").fill(str(steps))
+    field(page, "Max length").fill("128")
+    field(page, "Batch size").fill("2")
+    page.get_by_text("--max-steps").first.wait_for()
+    page.get_by_role("button", name="Start training").click()
+    page.wait_for_url("**/train?job=*", timeout=LONG_S)
+    return page.url.partition("job=")[2]
+
+
+def wait_for_step(page: "Page", step: int) -> None:
+    page.wait_for_function(
+        """(step) => { const found = document.querySelector('#run-status')?.innerText.match(/(\\d+) of \\d+/);
+             return found && Number(found[1]) >= step; }""",
+        arg=step,
+        timeout=LONG_S,
+    )
+
+
+def test_the_whole_loop(
+    tab: Watched, app: AppProcess, registry: "Registry", make_adapter: Callable[..., Path], tmp_path: Path
+) -> None:
+    from hub.intake import import_adapter
+
+    import_adapter(registry, make_adapter("other"), "other")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    tab.open("")
+    tab.page.get_by_text("No jobs yet").wait_for()
+    tab.look("home-empty", pictures)
+    import_by_clicking(tab, write_examples(tmp_path / "sums.jsonl"), pictures)
+    train_by_clicking(tab, app, pictures)
+    merge_by_clicking(tab, pictures)
+    compare_by_clicking(tab, pictures)
+    browse(tab, pictures)
+    dry_run(tab, pictures)
+    assert tab.faults == []
+    assert len(list(pictures.glob("*.png"))) == 4 * 13
+
+
+def import_by_clicking(tab: Watched, file: Path, pictures: Path) -> None:
+    page = tab.open("data")
+    page.get_by_text("No datasets yet").wait_for()
+    page.locator("#import-file input[type=file]").set_input_files(file)
+    name = field(page, "Name")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('input, textarea')].some((each) => each.value === 'sums')"
+    )
+    assert name.input_value() == "sums"
+    tab.look("data-import", pictures)
+    page.get_by_role("button", name="Import", exact=True).click()
+    page.wait_for_url("**/data?name=sums", timeout=LONG_S)
+    page.get_by_text("24 records in sums.jsonl").wait_for()
+    tab.look("data-summary", pictures)
+    page.get_by_role("tab", name="Rows").click()
+    page.get_by_text("1 to 8 of 22 rows").wait_for()
+    field(page, "Search").fill("no such words")
+    page.get_by_text("No such rows").wait_for()
+    page.get_by_role("tab", name="What the model will see").click()
+    choose(page, "Base model", "tiny-base")
+    page.locator("#data-tokens .m-trained.m-end").first.wait_for(timeout=LONG_S)
+    tab.look("data-tokens", pictures)
+    page.get_by_role("tab", name="Statistics").click()
+    page.locator("#data-statistics .m-column").first.wait_for(timeout=LONG_S)
+    tab.look("data-statistics", pictures)
+
+
+def train_by_clicking(tab: Watched, app: AppProcess, pictures: Path) -> None:
+    job_id = start_training(tab, "sums-talker", 3000)
+    page = tab.page
+    wait_for_step(page, 5)
+    page.reload()
+    wait_for_step(page, 8)
+    before = steps_shown(page)
+    assert page.locator("#run-curve path.m-line").count() >= 1
+    app.kill()
+    app.start()
+    tab.open(f"train?job={job_id}")
+    wait_for_step(page, before + 5)
+    tab.look("train-running", pictures)
+    tab.open("")
+    page.locator("#jobs").get_by_text("running").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.locator("#jobs").get_by_text("stopped").wait_for(timeout=LONG_S)
+    tab.open(f"train?job={job_id}")
+    page.get_by_role("button", name="Go on from the last checkpoint").wait_for()
+    tab.look("train-stopped", pictures)
+    start_training(tab, "sums-short", 6)
+    page.locator("#run-head").get_by_text("done").wait_for(timeout=LONG_S)
+    page.get_by_role("link", name="Compare with its base").wait_for()
+    tab.open("train")
+    page.locator("#train-runs").get_by_text("sums-short").first.wait_for()
+    tab.look("train", pictures)
+
+
+def merge_by_clicking(tab: Watched, pictures: Path) -> None:
+    page = tab.open("merge?adapters=sums-short,other")
+    page.locator("#merge-pictures .m-heat").wait_for(timeout=LONG_S)
+    choose(page, "Method", "ties")
+    page.locator("#merge-recipe").get_by_text("merge_method: ties").wait_for()
+    field(page, "Name of the merge").fill("blended")
+    page.get_by_role("button", name="Merge", exact=True).click()
+    page.locator("#merge-progress").get_by_text("blended:v1 is made").wait_for(timeout=LONG_S)
+    assert "method=ties" in page.url
+    tab.look("merge", pictures)
+    page.get_by_role("button", name="Try it now").click()
+    page.wait_for_url("**/compare?panes=*", timeout=LONG_S)
+
+
+def compare_by_clicking(tab: Watched, pictures: Path) -> None:
+    page = tab.open("compare?panes=base,blended,sums-short=0.5%2Bother=0.5")
+    page.get_by_text("Weights of pane C").first.wait_for()
+    field(page, "Prompt").fill("What is 2 plus 2? <img src=x onerror=\"document.title='run'\">")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    for pane in range(3):
+        page.locator(f"#answer-{pane}").get_by_text("tokens/s").wait_for(timeout=2 * LONG_S)
+    page.get_by_role("button", name="Stop pane A").wait_for(state="hidden", timeout=2 * LONG_S)
+    assert page.locator(".m-answer img").count() == 0
+    assert page.title() == "Medley"
+    tab.look("compare", pictures)
+
+
+def browse(tab: Watched, pictures: Path) -> None:
+    page = tab.open("registry")
+    field(page, "Search").fill("blend")
+    page.locator("#registry-rows").get_by_text("sums-talker").wait_for(state="hidden")
+    page.get_by_role("link", name="blended").click()
+    page.locator("#lineage svg a").nth(3).wait_for()
+    field(page, "Alias").fill("production")
+    page.get_by_role("button", name="Point it here").click()
+    page.get_by_text("blended:production is now v1.").wait_for()
+    page.get_by_role("button", name="Verify files").click()
+    page.get_by_text("Every file is what was published.").wait_for()
+    tab.look("version", pictures)
+
+
+def dry_run(tab: Watched, pictures: Path) -> None:
+    page = tab.open("publish?name=blended")
+    field(page, "Repo on the Hub").fill("ada/blended")
+    page.get_by_role("button", name="Dry run").click()
+    page.get_by_text(
+        re.compile("A push would upload .* repo ada/blended and tag them v1. Nothing was sent.")
+    ).wait_for()
+    tab.look("publish", pictures)
