@@ -1,11 +1,13 @@
 """A pull that works: pinned to a commit, through the same intake as a folder, and only with what it needs."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hub import Registry
+from hub.intake import import_adapter
 from hub.plan import plan_push
 from hub.pull import pull
 from hub.push import push
@@ -30,6 +32,28 @@ def test_there_and_back_again(registry: Registry, hub_server: HubServer, tmp_pat
     assert back.metadata["source"] == f"ada/pirate@{result.commit}"
     assert [(role, parent.name) for role, parent in registry.parents(back.id)] == [("base", "tiny")]
     assert run(registry, hub_server, token=hub_server.owner.token).label == "back:v1"  # the same content again
+
+
+def test_what_was_pulled_gives_the_same_answers_in_plain_peft(
+    registry: Registry, hub_server: HubServer, make_adapter: Callable[..., Path], tiny_base: Path
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    made = make_adapter("pirate", r=3, seed=5, base_id=str(tiny_base))  # a path, so that peft asks no Hub about it
+    version, _ = import_adapter(registry, made, "pirate", base=BASE)
+    plan = plan_push(registry, "pirate", "ada/pirate", private=False)
+    push(registry, plan, token=hub_server.owner.token, endpoint=hub_server.url)
+    back = run(registry, hub_server)
+    assert back.id != version.id  # the card came with it
+
+    def logits(folder: Path) -> torch.Tensor:
+        model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), folder).eval()
+        with torch.no_grad():
+            return model(torch.arange(20)[None]).logits
+
+    assert torch.equal(logits(made), logits(back.path))
 
 
 def test_a_revision_is_resolved_to_its_commit(registry: Registry, hub_server: HubServer) -> None:

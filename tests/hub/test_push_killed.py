@@ -21,7 +21,7 @@ def start(home: Path, server: HubServer) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home / "hf"), "MEDLEY_HOME": str(home)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.hub.push_driver", str(home), server.url],
+        [sys.executable, "-m", "tests.hub.push_driver", str(home), "ada/pirate", server.url],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.PIPE,

@@ -16,20 +16,24 @@ MACHINE_TOKEN = "hf_" + "machine0" * 5  # what a user's own login left on the ma
 def loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Connections leave for 127.0.0.1 alone; the test fails if anything tried to go elsewhere."""
     tried: list[str] = []
-    connect = socket.socket.connect
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
 
-    def guarded(self: socket.socket, address: Any) -> None:
-        is_far = self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (
-            "127.0.0.1",
-            "::1",
-            "localhost",
-        )
-        if is_far:
-            tried.append(str(address[0]))
-            raise ConnectionRefusedError(f"tests may not connect to {address[0]}")
+    def refuse_far(host: Any) -> None:
+        if host not in (None, "127.0.0.1", "::1", "localhost"):
+            tried.append(str(host))
+            raise ConnectionRefusedError(f"tests may not connect to {host}")
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            refuse_far(address[0])
         connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
+    def guarded_look_up(host: Any, *rest: Any, **named: Any) -> Any:
+        refuse_far(host)
+        return look_up(host, *rest, **named)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
     yield tried
     assert tried == [], "a test tried to reach another machine"
 

@@ -203,5 +203,7 @@ def test_the_machines_own_login_is_there_to_be_leaked(hub_server: HubServer) -> 
 def test_the_guard_refuses_other_machines(loopback_only: list[str]) -> None:
     with pytest.raises(ConnectionRefusedError, match=r"tests may not connect to 192\.0\.2\.1"):
         socket.create_connection(("192.0.2.1", 443), timeout=1)
-    assert loopback_only == ["192.0.2.1"]
+    with pytest.raises(ConnectionRefusedError, match=r"tests may not connect to huggingface\.co"):
+        socket.getaddrinfo("huggingface.co", 443)
+    assert loopback_only == ["192.0.2.1", "huggingface.co"]
     loopback_only.clear()
