@@ -152,6 +152,11 @@ def test_a_huge_item_is_refused_in_the_other_text_kinds(
     assert refused(data_file(name, start + "x" * 10_000_000), tmp_path) == f"{what} is longer than {LIMIT}"
 
 
+def test_a_wrong_item_is_not_called_long(data_file: WriteFile, tmp_path: Path) -> None:
+    content = '[{"prompt": oops},' + " " * 2 * MAX_LINE_CHARACTERS + "]"
+    assert refused(data_file("a.json", content), tmp_path) == "Item 1 of a.json is not JSON: Expecting value."
+
+
 def test_a_gzip_bomb_is_refused(tmp_path: Path) -> None:
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb") as file:

@@ -72,6 +72,15 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         PAIR,
     ),
     (
+        "preference",
+        {
+            "system": "Be kind.",
+            "chosen": [user("Hi"), assistant("Good")],
+            "rejected": [user("Hi"), assistant("Bad")],
+        },
+        {**PAIR, "prompt": [system("Be kind."), user("Hi")]},
+    ),
+    (
         "sharegpt-preference",
         {
             "conversations": [{"from": "human", "value": "Hi"}],
