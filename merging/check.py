@@ -102,13 +102,29 @@ def preflight(
         problems += more_problems + _rank_problems(parsed, plans, adapters)
     if problems:
         return Preflight(tuple(problems), tuple(warnings), parsed, adapters)
+    return _outlook(parsed, out_dir, adapters, plans, warnings)
+
+
+def _outlook(
+    recipe: Recipe,
+    out_dir: Path | None,
+    adapters: Mapping[str, AdapterFile],
+    plans: list[ModulePlan],
+    warnings: list[str],
+) -> Preflight:
+    """What a merge that nothing stands against will make, if the disk has room for it."""
     opened = list(adapters.values())
-    dtype = parsed.written_dtype or widest_dtype(opened)
-    ranks = {plan.name: _largest_rank(parsed, plan, opened) for plan in plans}
+    dtype = recipe.written_dtype or widest_dtype(opened)
+    ranks = {plan.name: _largest_rank(recipe, plan, opened) for plan in plans}
     size = sum(ranks[plan.name] * (plan.out_features + plan.in_features) for plan in plans) * BYTES_OF[dtype]
     problems = space_problems(out_dir, size) if out_dir is not None else []
-    warnings += warnings_of(adapters) + _idle_warnings(parsed)
-    return Preflight(tuple(problems), tuple(warnings), parsed, adapters, tuple(plans), ranks, dtype, size)
+    warnings = [*warnings, *warnings_of(adapters), *_idle_warnings(recipe)]
+    return Preflight(tuple(problems), tuple(warnings), recipe, adapters, tuple(plans), ranks, dtype, size)
+
+
+def _ranks_text(adapter: AdapterFile) -> str:
+    ranks = sorted({module.rank for module in adapter.modules.values()})
+    return "" if not ranks else str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]}-{ranks[-1]}"
 
 
 def _unique(names: Mapping[str, str], models: tuple[str, ...]) -> dict[str, str]:
@@ -118,11 +134,6 @@ def _unique(names: Mapping[str, str], models: tuple[str, ...]) -> dict[str, str]
         count = sum(1 for each in models[: models.index(model)] if names[each] == names[model])
         unique[model] = names[model] if not count else f"{names[model]} ({count + 1})"
     return unique
-
-
-def _ranks_text(adapter: AdapterFile) -> str:
-    ranks = sorted({module.rank for module in adapter.modules.values()})
-    return "" if not ranks else str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]}-{ranks[-1]}"
 
 
 def _open_all(recipe: Recipe, names: Mapping[str, str]) -> tuple[dict[str, AdapterFile], list[str]]:

@@ -44,6 +44,7 @@ def merge(
         ProblemsError: everything that preflight found; nothing is written then.
         AdapterFormatError: an input's weights cannot be read or are not finite.
         ParameterError: the result does not fit into the chosen dtype.
+        ConflictError, StorageError: somebody took the place meanwhile, or it cannot be written.
     """
     started = time.monotonic()
     parsed, out_dir = parse_recipe(recipe), Path(out_dir).expanduser()
@@ -55,20 +56,8 @@ def merge(
     with staged_folder(out_dir) as staging, one_thread():
         inputs = [_describe_input(name, adapter) for name, adapter in found.adapters.items()]
         merged = dict(_merge_modules(parsed, found, inputs, emit))
-        first = next(iter(found.adapters.values())).config
-        factors = {name: module.factors for name, module in merged.items()}
-        write_adapter(
-            staging,
-            factors,
-            base_model=first.base_model or "",
-            revision=next((each.config.revision for each in found.adapters.values() if each.config.revision), None),
-            dtype=DTYPES[found.dtype],
-            task_type=first.task_type,
-        )
-        called = dict(zip(parsed.models, found.adapters, strict=True))
-        (staging / RECIPE_FILE).write_text(_saved_recipe(parsed, called).to_yaml(), encoding="utf-8")
         report = _report(parsed, found, inputs, merged)
-        (staging / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
+        _write(staging, parsed, found, merged, report)
     emit("artifact", path=str(out_dir))
     return MergeReport(**{**vars(report), "out_dir": out_dir, "seconds": time.monotonic() - started})
 
@@ -80,6 +69,20 @@ def _merge_modules(
     for step, plan in enumerate(found.modules, start=1):
         yield plan.name, merge_module(recipe, plan, reader.read(plan), DTYPES[found.dtype])
         emit("progress", step=step, total=len(found.modules), text="Merging")
+
+
+def _write(staging: Path, recipe: Recipe, found: Preflight, merged: Mapping[str, Merged], report: MergeReport) -> None:
+    write_adapter(
+        staging,
+        {name: module.factors for name, module in merged.items()},
+        base_model=report.base_model,
+        revision=report.revision,
+        dtype=DTYPES[found.dtype],
+        task_type=next(iter(found.adapters.values())).config.task_type,
+    )
+    called = dict(zip(recipe.models, found.adapters, strict=True))
+    (staging / RECIPE_FILE).write_text(_saved_recipe(recipe, called).to_yaml(), encoding="utf-8")
+    (staging / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
 
 
 def _describe_input(name: str, adapter: AdapterFile) -> InputReport:

@@ -36,6 +36,9 @@ def staged_folder(out_dir: Path) -> Iterator[Path]:
             _flush_to_disk(path)
         _flush_to_disk(staging)
         _rename(staging, out_dir)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise StorageError(f"'{out_dir}' cannot be written: {error.strerror or error}.") from error
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

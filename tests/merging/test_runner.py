@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medley.errors import AdapterFormatError, ConflictError, ProblemsError
+from medley.errors import AdapterFormatError, ConflictError, ProblemsError, StorageError
 from merging import merge, parse_recipe, recipe_from_weights
 from merging.report import MergeReport
 from merging.staging import staged_folder
@@ -184,3 +184,27 @@ def test_abandoned_folders_of_living_processes_are_left_alone(tmp_path: Path) ->
     finally:
         sleeper.kill()
         sleeper.wait()
+
+
+def test_a_disk_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StorageError, match=r"file/out' cannot be written: File exists\.$"),
+        staged_folder(tmp_path / "file" / "out"),
+    ):
+        pytest.fail("there is no place to write to")
+
+    def fill() -> None:
+        with staged_folder(tmp_path / "out"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(StorageError, match=r"out' cannot be written: No space left on device\.$"):
+        fill()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_one_folder_written_in_two_ways_is_two_inputs(tmp_path: Path) -> None:
+    folder = random_lora(tmp_path / "a", seed=1)
+    report = merge(recipe_from_weights("linear", [(folder, 1.0), (f"{folder}/.", 1.0)]), tmp_path / "out")
+    assert [each.name for each in report.inputs] == ["a", "a (2)"]
+    assert parse_recipe(tmp_path / "out" / "recipe.yaml").models == ("a", "a (2)")
