@@ -19,7 +19,12 @@ pytestmark = pytest.mark.processes
 
 def start(home: Path, server: HubServer) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home / "hf"), "MEDLEY_HOME": str(home)}
+    environment |= {
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HOME": str(home / "hf"),
+        "MEDLEY_HOME": str(home),
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.hub.push_driver", str(home), "ada/pirate", server.url],
         cwd=ROOT,

@@ -49,6 +49,7 @@ def hub_client_online(loopback_only: list[str], monkeypatch: pytest.MonkeyPatch,
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)  # it asks huggingface.co, whatever the endpoint
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(token_file))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
     close_session()
