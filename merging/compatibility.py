@@ -153,7 +153,7 @@ def short_names(folders: Sequence[str]) -> dict[str, str]:
     parts = {folder: Path(folder).parts for folder in folders}
     names = {}
     for folder, own in parts.items():
-        others = [each for other, each in parts.items() if other != folder]
+        others = [each for each in parts.values() if each != own]
         length = next((n for n in range(1, len(own)) if all(own[-n:] != each[-n:] for each in others)), len(own))
         names[folder] = "/".join(own[-length:])
     return names
