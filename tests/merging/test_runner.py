@@ -140,30 +140,35 @@ def test_a_merge_killed_midway_leaves_nothing_at_its_place(tmp_path: Path, pair:
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
-def run_in_process(recipe: Path, out: Path, threads: str, hash_seed: str) -> bytes:
+def run_in_process(recipes: list[Path], out: Path, threads: str, hash_seed: str) -> None:
+    """Each recipe merged into a folder of `out` called like it, in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONHASHSEED": hash_seed}
-    code = "import sys; from merging import merge; merge(sys.argv[1], sys.argv[2])"
-    subprocess.run([sys.executable, "-c", code, str(recipe), str(out)], cwd=ROOT, env=environment, check=True)
-    return b"".join((out / name).read_bytes() for name in FILES)
+    code = "import sys; from merging import merge; [merge(each, f'{sys.argv[1]}/{each}') for each in sys.argv[2:]]"
+    names = [recipe.name for recipe in recipes]
+    command = [sys.executable, "-c", code, str(out), *names]
+    environment["PYTHONPATH"] = str(ROOT)
+    subprocess.run(command, cwd=recipes[0].parent, env=environment, check=True)
 
 
-@pytest.mark.parametrize(("method", "space"), [("linear", None), ("dare_ties", "core"), ("dare_ties", "delta")])
-def test_same_seed_same_bytes_in_any_process_on_any_threads(tmp_path: Path, method: str, space: str | None) -> None:
+def test_same_seed_same_bytes_in_any_process_on_any_threads(tmp_path: Path) -> None:
     name = "model.layers.0.mlp.up_proj"  # large enough that two threads would share the work
     folders = []
     for seed in (1, 2):
         modules = {name: random_factors(700, 300, 8, seed)}
         folders.append((write_lora(tmp_path / f"in-{seed}", modules, dtype=torch.bfloat16), 0.7))
-    parameters = {"density": 0.5} if space else None
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(
-        recipe_from_weights(method, folders, parameters, space=space, seed=3, out_dtype="float32").to_yaml()
-    )
-    one = run_in_process(recipe, tmp_path / "one", threads="1", hash_seed="1")
-    two = run_in_process(recipe, tmp_path / "two", threads="2", hash_seed="2")
-    assert one == two
-    merge(recipe, tmp_path / "here")
-    assert b"".join((tmp_path / "here" / file).read_bytes() for file in FILES) == one
+    recipes = []
+    for method, space in (("linear", None), ("dare_ties", "core"), ("dare_ties", "delta")):
+        parameters = {"density": 0.5} if space else None
+        recipe = recipe_from_weights(method, folders, parameters, space=space, seed=3, out_dtype="float32")
+        recipes.append(tmp_path / f"{method}-{space}.yaml")
+        recipes[-1].write_text(recipe.to_yaml())
+    run_in_process(recipes, tmp_path / "one", threads="1", hash_seed="1")
+    run_in_process(recipes, tmp_path / "two", threads="2", hash_seed="2")
+    for recipe in recipes:
+        merge(recipe, tmp_path / "here" / recipe.name)
+        for file in FILES:
+            bytes_by_place = {(tmp_path / place / recipe.name / file).read_bytes() for place in ("one", "two", "here")}
+            assert len(bytes_by_place) == 1, (recipe.name, file)
 
 
 def test_another_seed_gives_another_result(tmp_path: Path, pair: list[tuple[Path, float]]) -> None:
