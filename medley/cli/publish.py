@@ -28,6 +28,7 @@ def push(name: str, repo_id: str, private: bool, dry_run: bool, as_json: bool) -
     if dry_run:
         if as_json:
             print_json(plan_json(plan))
+        plan.require_ok()
         return
     from hub.push import push as run_push
 
