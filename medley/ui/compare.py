@@ -49,6 +49,9 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
             base = gr.Dropdown([], label="Base model", info="As the adapters say, unless chosen here.")
             with gr.Row(elem_classes="m-fields"):
                 sampling = [control(each) for each in compare_talk.sampling_options()]
+    draft = gr.BrowserState("", storage_key="medley-compare-prompt", secret="medley")
+    prompt.blur(lambda text: text, prompt, draft, **QUIET)
+    page.load(lambda text: text or gr.skip(), draft, prompt, **QUIET)
     talk, run_id, text = gr.State(None, time_to_live=3600), gr.Textbox(visible=False), gr.Textbox(visible=False)
     chosen = [count, *[part for card in cards for part in (card.adapters, *card.weights)]]
     _listen_to_choices(workspace, cards, count, chosen, text)

@@ -31,7 +31,7 @@ def opened(workspace: Workspace, reference: str, repo: str) -> list[Any]:
     choices = names if chosen in names else [chosen, *names]
     card, written = write_card(workspace, chosen, repo, "", "")
     plan = plan_html(workspace, chosen, repo, "private", card)
-    return [gr.Dropdown(choices, value=chosen), repo, card, written, plan]
+    return [gr.Dropdown(choices, value=chosen), repo or gr.skip(), card, written, plan]
 
 
 def write_card(workspace: Workspace, reference: str, repo: str, card: str, written: str) -> tuple[Any, Any]:

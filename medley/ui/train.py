@@ -121,7 +121,7 @@ def _form_values(workspace: Workspace, request: gr.Request) -> list[Any]:
         gr.Dropdown(_with(base, bases), value=base),
         gr.Dropdown(data, value=chosen),
         gr.Dropdown(_with(start, [START, *adapters]), value=start),
-        query_value(request, "name"),
+        query_value(request, "name") or gr.skip(),
         train_form.plan_card(workspace, "sft", *values),
     ]
 

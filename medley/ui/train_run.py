@@ -62,7 +62,7 @@ def build(workspace: Workspace) -> RunPanel:
                     log = gr.HTML(elem_id="run-log", min_height=200)
                 with gr.Tab("Settings"):
                     settings = gr.HTML(elem_id="run-settings", min_height=200)
-        with gr.Column(scale=1), gr.Column(elem_classes="m-panel"):
+        with gr.Column(scale=1, elem_classes="m-first"), gr.Column(elem_classes="m-panel"):
             status = gr.HTML(elem_id="run-status", min_height=180)
             with gr.Row(elem_classes="m-actions"):
                 stop = gr.Button("Stop and keep the last checkpoint", size="sm", visible=False, elem_id="run-stop")

@@ -25,7 +25,15 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 SIZES = {"wide": (1360, 860), "narrow": (420, 860)}
 START_S = 120
 # When a page is left or the app is killed, requests end in the middle; the browser then says one of these.
-CUT_OFF = ("aborted", "errored out", "err_connection", "failed to fetch", "network", "err_empty_response", "incomplete_chunked")
+CUT_OFF = (
+    "aborted",
+    "errored out",
+    "err_connection",
+    "failed to fetch",
+    "network",
+    "err_empty_response",
+    "incomplete_chunked",
+)
 UNLABELED = """() => [...document.querySelectorAll('input, textarea, select, button, [role=slider], [role=combobox]')]
   .filter((each) => each.checkVisibility({visibilityProperty: true}) && each.type !== 'hidden')
   .filter((each) => !(each.getAttribute('aria-label') || each.title || each.innerText?.trim() || each.labels?.length

@@ -210,6 +210,7 @@ def browse(tab: Watched, pictures: Path) -> None:
 
 def dry_run(tab: Watched, pictures: Path) -> None:
     page = tab.open("publish?name=blended")
+    page.locator("#publish-plan").get_by_text("adapter_model.safetensors").wait_for()
     field(page, "Repo on the Hub").fill("ada/blended")
     page.get_by_role("button", name="Dry run").click()
     page.get_by_text(

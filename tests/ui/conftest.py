@@ -1,0 +1,104 @@
+"""A workspace on an empty home, and one with a tiny base, a dataset and two adapters."""
+
+import json
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from hub import Parent, Registry, Version
+from medley.ui.workspace import Workspace
+from tests.tiny_model import TINY_BASE_ID
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "<script>alert(1)</script>",
+    '"><svg onload=alert(1)>',
+    "<style>body{display:none}</style>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "![](http://example.org/beacon.png)",
+    '<img src="data:image/svg+xml;base64,PHN2Zy8+">',
+)
+
+
+@pytest.fixture
+def workspace(medley_home: Path) -> Workspace:
+    """An app on an empty home."""
+    return Workspace(medley_home)
+
+
+@pytest.fixture
+def read_only(medley_home: Path) -> Workspace:
+    """The same home as a visitor of a Space sees it."""
+    return Workspace(medley_home, is_read_only=True)
+
+
+@pytest.fixture
+def registry(workspace: Workspace) -> Registry:
+    return workspace.registry
+
+
+@pytest.fixture
+def base(registry: Registry, tiny_base: Path) -> Version:
+    from medley.jobs import add_base
+
+    return add_base(registry, tiny_base, "tiny-base", hub_id=TINY_BASE_ID)
+
+
+@pytest.fixture
+def rows_file(tmp_path: Path) -> Path:
+    """Twenty rows in the Alpaca format; the first answer is hostile."""
+    rows = [{"instruction": f"What is {n} plus one?", "output": f"It is {n + 1}."} for n in range(20)]
+    rows[0]["output"] = " ".join(HOSTILE)
+    path = tmp_path / "sums.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def dataset(registry: Registry, rows_file: Path, tmp_path: Path) -> Version:
+    """The rows, imported: 18 to learn from, 2 to measure on."""
+    from medley.corpus import import_dataset
+
+    report = import_dataset(rows_file, tmp_path / "imported", licence="cc0-1.0")
+    metadata = {"kind": report.kind, "format": report.format, "rows": sum(report.rows.values()),
+                "splits": dict(report.rows), "licence": report.licence, "source": report.source}  # fmt: skip
+    return registry.publish("dataset", "sums", tmp_path / "imported", metadata=metadata)
+
+
+@pytest.fixture
+def adapters(registry: Registry, base: Version, make_adapter: Callable[..., Path]) -> tuple[Version, Version]:
+    """Two adapters of the tiny base, `left` and `right`; the first one's description is hostile."""
+    left = registry.publish(
+        "adapter", "left", make_adapter("left", seed=1), base=TINY_BASE_ID, parents=[Parent(base.id, "base")],
+        metadata={"trainer": "sft", "rank": 4, "base_name": "tiny-base", "description": " ".join(HOSTILE),
+                  "metrics": {"eval_loss": 1.25}},
+    )  # fmt: skip
+    right = registry.publish(
+        "adapter", "right", make_adapter("right", seed=2), base=TINY_BASE_ID, parents=[Parent(base.id, "base")],
+        metadata={"trainer": "sft", "rank": 4, "base_name": "tiny-base"},
+    )  # fmt: skip
+    return left, right
+
+
+class _Elements(HTMLParser):
+    """The elements and attributes that a browser would find."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def assert_harmless(html: str) -> None:
+    """Nothing in it runs, loads from elsewhere or restyles the page."""
+    parser = _Elements()
+    parser.feed(html)
+    for tag, attributes in parser.found:
+        assert tag not in {"img", "script", "style", "iframe", "object", "embed", "base", "form"}, tag
+        assert not [name for name in attributes if name.startswith("on")], attributes
+        for name in ("href", "src", "action"):
+            assert (attributes.get(name) or "./").startswith("./"), attributes[name]
