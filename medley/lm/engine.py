@@ -26,9 +26,10 @@ from medley.lm.batch import Batch
 from medley.lm.fit import check_fit
 from medley.lm.load import LoadedBase
 from medley.lm.lora_layers import BlendLayers, Factors
+from medley.lm.next_token import Sampler
 from medley.lm.panes import Completion, Pane, PaneUpdate
 from medley.lm.prompts import Message, end_token_ids, prompt_ids
-from medley.lm.sampling import Sampler, Sampling
+from medley.lm.sampling import Sampling
 from medley.lm.text_stream import TextStream
 from medley.options import from_mapping
 

@@ -25,26 +25,27 @@ class _Group:
     """Modules that read the same input, with their stacked factors."""
 
     def __init__(self, names: Sequence[str], adapters: Sequence[Mapping[str, Factors]]) -> None:
-        self.owner: list[int] = []  # which adapter each stacked rank belongs to
+        owner: list[int] = []  # which adapter each stacked rank belongs to
         self.slices: dict[str, slice] = {}
         self.b_t: dict[str, torch.Tensor] = {}  # (R of the module, out)
         a_parts = []
         for name in names:
             held = [(index, adapter[name]) for index, adapter in enumerate(adapters) if name in adapter]
-            start = len(self.owner)
+            start = len(owner)
             for index, (_, a) in held:
                 a_parts.append(a)
-                self.owner.extend([index] * a.shape[0])
-            self.slices[name] = slice(start, len(self.owner))
+                owner.extend([index] * a.shape[0])
+            self.slices[name] = slice(start, len(owner))
             self.b_t[name] = torch.cat([b.t() for _, (b, _) in held]).contiguous()
-        self.a = torch.cat(a_parts).contiguous()
+        self.a = torch.cat(a_parts)
+        self._owner = torch.tensor(owner)
         self._coefficients: torch.Tensor | None = None  # (N, 1, R) float32
         self._input: torch.Tensor | None = None
         self._hidden: torch.Tensor | None = None
 
     def set_coefficients(self, weights: torch.Tensor) -> None:
         """weights: (N, adapters)."""
-        self._coefficients = weights[:, None, self.owner].to(self.a.device)
+        self._coefficients = weights[:, self._owner].unsqueeze(1).to(self.a.device)
         self.forget_input()
 
     def forget_input(self) -> None:
@@ -61,7 +62,7 @@ class _Group:
             hidden = self._hidden[:, part]
             flat = output.view(-1, output.shape[-1])
             if hidden.dtype is flat.dtype:
-                flat.addmm_(hidden, b_t)
+                flat.addmm_(hidden, b_t.to(hidden.dtype))
             else:
                 flat.add_((hidden @ b_t.to(hidden.dtype)).to(flat.dtype))
             return output

@@ -169,3 +169,10 @@ def test_all_problems_are_told_at_once_and_no_code_runs(base: Path, tmp_path: Pa
     assert len(caught.value.problems) == 3
     assert not (tmp_path / "ran").exists()
     assert "evil" not in sys.modules
+
+
+@pytest.mark.parametrize("module", ["adapter_file", "base_folder", "bundled", "load", "panes", "prompts", "sampling"])
+def test_what_lists_and_flags_need_comes_without_torch(module: str) -> None:
+    code = f"import sys, medley.lm.{module}; print([each for each in ('torch', 'transformers') if each in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -13,7 +13,8 @@ from transformers.generation.logits_process import (
 )
 
 from medley.errors import ProblemsError
-from medley.lm.sampling import Sampler, Sampling, draw, penalise
+from medley.lm.next_token import Sampler, draw, penalise
+from medley.lm.sampling import Sampling
 from medley.options import from_mapping
 
 # probabilities 0.5, 0.3, 0.15, 0.05 for words 2, 0, 3, 1
