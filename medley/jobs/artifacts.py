@@ -4,6 +4,7 @@ The registry keeps versions; this is where a reference becomes something that a 
 Bases are next door in bases.py, and can be had from here as well.
 """
 
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from medley.jobs.bases import (
     base_of,
     default_base,
     find_base,
+    local_path,
     looks_like_path,
 )
 from medley.jobs.hub_client import Token, download
@@ -76,8 +78,8 @@ def find_adapter(registry: "Registry", ref: str, *, may_open_paths: bool = True,
         AdapterFormatError, ProblemsError: there is a folder or repo, but its adapter is not acceptable.
         HubError: the Hub does not know it, or cannot be asked.
     """
-    if may_open_paths and (looks_like_path(ref) or (Path(ref) / CONFIG_FILE).is_file()):
-        return _from_folder(Path(ref).expanduser().absolute())
+    if may_open_paths and (looks_like_path(ref) or os.path.isfile(os.path.join(ref, CONFIG_FILE))):
+        return _from_folder(local_path(ref))
     if HUB_ID.fullmatch(ref.partition("@")[0]):
         return _from_hub(registry, ref, token)
     version = registry.get(ref)
@@ -88,8 +90,8 @@ def find_adapter(registry: "Registry", ref: str, *, may_open_paths: bool = True,
 
 
 def _from_folder(folder: Path) -> FoundAdapter:
-    if not folder.is_dir():
-        raise NotFoundError(f"There is no folder {str(folder)!a}.")
+    if not os.path.isdir(folder):  # unlike Path.is_dir, False for a name that is too long
+        raise NotFoundError(f"There is no folder {str(folder)[:200]!a}.")
     base, revision, key = _check(folder)
     return FoundAdapter(folder.name, key, folder, None, base, revision)
 

@@ -6,6 +6,7 @@ size, architecture) goes to the version's metadata, so that a base can be named 
 """
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -128,7 +129,7 @@ def add_base(
     """
     text = str(source)
     if looks_like_path(text) or not HUB_ID.fullmatch(text):
-        return _add_folder(registry, Path(text).expanduser().absolute(), name, hub_id, revision)
+        return _add_folder(registry, local_path(text), name, hub_id, revision)
     commit = latest_commit(text, revision, token=token)
     return _record(registry, name or free_name(registry, text), text, commit, source="hub")
 
@@ -138,8 +139,10 @@ def _add_folder(
 ) -> "Version":
     from medley.lm.base_folder import check_base_folder, weights_digest
 
-    if not folder.is_dir():
-        raise BaseModelError(f"There is no folder {str(folder)!a}; a base is a folder or a Hub id such as org/name.")
+    if not os.path.isdir(folder):  # unlike Path.is_dir, False for a name that is too long
+        raise BaseModelError(
+            f"There is no folder {str(folder)[:200]!a}; a base is a folder or a Hub id such as org/name."
+        )
     check_base_folder(folder)
     digest = weights_digest(folder)
     facts = {"folder": str(folder), "weights_digest": digest, **facts_of(folder)}
@@ -200,6 +203,18 @@ def looks_like_path(ref: str) -> bool:
     return ref.startswith(("./", "../", "/", "~")) or ref in (".", "..")
 
 
+def local_path(ref: str) -> Path:
+    """The place on the disk that a user writes, whether or not something is there.
+
+    Raises:
+        NotFoundError: it begins with the home folder of a user whom nobody knows.
+    """
+    try:
+        return Path(ref).expanduser().absolute()
+    except RuntimeError as error:
+        raise NotFoundError(f"{ref[:60]!a} begins with a home folder that does not exist here.") from error
+
+
 def free_name(registry: "Registry", source: str) -> str:
     """A registry name made from a Hub id or a folder's name, that nothing else has yet."""
     stem = re.sub(r"[^a-z0-9._]+", "-", source.rpartition("/")[2].lower()).strip("-._")[:80] or "base"
@@ -211,7 +226,7 @@ def free_name(registry: "Registry", source: str) -> str:
 
 def _registered(registry: "Registry", source: str, revision: str | None) -> "Version | None":
     """The newest base of this Hub id or digest (or folder path): of this revision, or of any when it is None."""
-    path = str(Path(source).expanduser().absolute()) if looks_like_path(source) else None
+    path = str(local_path(source)) if looks_like_path(source) else None
     for version in registry.list("base", limit=None):
         if path is not None:
             is_meant = version.metadata.get("folder") == path

@@ -1,12 +1,13 @@
 """The spec of a dataset import: a file on this machine or a dataset on the Hub."""
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medley.errors import NotFoundError, ParameterError
-from medley.jobs.bases import HUB_ID, looks_like_path
+from medley.jobs.bases import HUB_ID, local_path, looks_like_path
 from medley.jobs.build import ProblemList, check_output_name
 from medley.jobs.spec import JobSpec
 
@@ -61,13 +62,13 @@ def import_spec(
 
 
 def _origin(source: str, split: str | None, revision: str | None) -> dict[str, Any]:
-    path = Path(source).expanduser()
-    if path.is_file():
+    path = local_path(source)
+    if os.path.isfile(path):
         if split or revision:
             raise ParameterError("A file has no split or revision; those are for datasets on the Hub. Leave them out.")
-        return {"path": str(path.absolute())}
-    if path.is_dir():
-        raise ParameterError(f"{source!a} is a folder. Name one of the files in it.")
+        return {"path": str(path)}
+    if os.path.isdir(path):
+        raise ParameterError(f"{source[:200]!a} is a folder. Name one of the files in it.")
     if looks_like_path(source) or SUFFIX.search(source) or not HUB_ID.fullmatch(source):
-        raise NotFoundError(f"There is no file {source!a}, and it is no Hub id (org/name) either.")
+        raise NotFoundError(f"There is no file {source[:200]!a}, and it is no Hub id (org/name) either.")
     return {"hub_id": source, "split": split, "revision": revision}

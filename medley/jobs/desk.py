@@ -13,7 +13,7 @@ from typing import Any
 from medley.errors import JobError
 from medley.events import read_events
 from medley.jobs.job import RETRYABLE, STATES, Job, State
-from medley.jobs.queue import Grace, read_tail, reconcile, start_next
+from medley.jobs.queue import Grace, read_tail, reconcile
 from medley.jobs.spec import JobSpec, parse_spec
 from medley.jobs.store import JobStore
 
@@ -125,7 +125,3 @@ class Jobs:
             if job.is_finished or (deadline is not None and time.monotonic() >= deadline):
                 return job
             time.sleep(poll_s)
-
-    def start_next(self, lane: str) -> None:
-        """What a worker calls when it has finished: the next of its lane."""
-        start_next(self.store, lane)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def likely_device(wanted: str = "auto") -> str:
-    """ "cuda", "mps" or "cpu": the wanted one, or for "auto" what this machine seems to have."""
+    """The device's word (cuda, mps or cpu): the wanted one, or for auto what this machine seems to have."""
     if wanted != "auto":
         return wanted
     if Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists():  # NVIDIA's driver, AMD's driver

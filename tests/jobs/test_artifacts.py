@@ -14,8 +14,9 @@ from medley.errors import (
     HubError,
     InvalidNameError,
     NotFoundError,
+    UserError,
 )
-from medley.jobs import add_base, base_folder, base_identity, base_of, find_adapter, find_base
+from medley.jobs import add_base, base_folder, base_identity, base_of, find_adapter, find_base, import_spec
 from medley.lm.adapter_file import file_sha256
 from medley.lm.bundled import DEFAULT_BASE, DEFAULT_HUB_ID, bundled_gguf
 from tests.tiny_model import TINY_BASE_ID
@@ -63,6 +64,16 @@ def test_what_means_nothing_is_said_so(registry: Registry, adapters: tuple[Versi
     assert str(caught.value) == "The Hub client is offline because HF_HUB_OFFLINE is set. Unset it and try again."
     with pytest.raises(InvalidNameError):
         find_adapter(registry, "/etc", may_open_paths=False)
+
+
+@pytest.mark.parametrize("ref", ["~nobody-here/x", "/" + "a" * 5000, "a" * 5000, "a\0b", "./a\0b", "", "a/b/c"])
+def test_odd_references_end_in_a_sentence(registry: Registry, ref: str) -> None:
+    for find in (find_adapter, find_base, add_base):
+        with pytest.raises(UserError) as caught:
+            find(registry, ref)
+        assert len(str(caught.value)) < 400
+    with pytest.raises(UserError):
+        import_spec(registry, ref, name="x")
 
 
 def test_a_folder_is_checked_before_anything_opens_it(registry: Registry, make_adapter: Callable[..., Path]) -> None:
