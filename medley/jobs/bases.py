@@ -53,7 +53,8 @@ def find_base(registry: "Registry", ref: str | None = None) -> "Version":
     if looks_like_path(ref) or HUB_ID.fullmatch(ref):
         version = _registered(registry, ref, None)
         if version is None:
-            raise NotFoundError(f"The base {ref!a} is not in the registry. Add it first: medley base add {ref}")
+            shown = ref[:120]
+            raise NotFoundError(f"The base {shown!a} is not in the registry. Add it first: medley base add {shown}")
         return version
     return registry.get(ref, "base")
 
