@@ -112,9 +112,11 @@ def build_server(
     server.middleware("http")(login_gate())
     server.middleware("http")(same_origin_gate(is_local=is_loopback(host) and login is None))
     server.add_middleware(CORSMiddleware, allow_origins=[])  # with our own in place Gradio does not add its lenient one
+    pages = build_app(home_dir(), read_only)
+    pages.has_launched = True  # until then Gradio takes any path in a request for an upload, and a mounted app never is
     return gr.mount_gradio_app(
         server,
-        build_app(read_only=read_only),
+        pages,
         path="/",
         auth=login,
         blocked_paths=[str(home_dir())],

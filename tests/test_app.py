@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from httpx import Response
 
 import app
 from medley.errors import ParameterError
@@ -116,16 +117,25 @@ def test_files_of_the_machine_and_the_home_are_not_served(client: TestClient, ho
             assert client.get(route).status_code in {403, 404}, route
 
 
-def test_an_event_cannot_name_a_file_of_the_machine(client: TestClient) -> None:
-    """The import's upload field takes what was uploaded, not a path that somebody writes into the request."""
+def test_an_event_cannot_name_a_file_of_the_machine(client: TestClient, home: Path, tmp_path: Path) -> None:
+    """The import's field takes what was uploaded, not a path that somebody writes into the request."""
     config = client.get("/config").json()
     file = next(each["id"] for each in config["components"] if each["props"].get("elem_id") == "import-file")
     start = next(each for each in config["dependencies"] if each["inputs"][:1] == [file] and len(each["inputs"]) == 8)
-    values = [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, "", "", "stolen", "auto", 0.1, "all", ""]
-    call = {"data": values, "fn_index": start["id"], "session_hash": "x"}
-    response = client.post("/gradio_api/run/predict", json=call)
-    assert response.status_code >= 400
-    assert "root:" not in response.text
+
+    def import_from(path: str, name: str) -> Response:
+        values = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "", "", name, "auto", 0.1, "all", ""]
+        call = {"data": values, "fn_index": start["id"], "session_hash": "x"}
+        return client.post("/gradio_api/run/predict", json=call)
+
+    rows = b'{"prompt": "a", "completion": "b"}\n'
+    (tmp_path / "rows.jsonl").write_bytes(rows)
+    for path in (tmp_path / "rows.jsonl", ROOT / "examples" / "pirate.jsonl", Path("/etc/passwd")):
+        assert import_from(str(path), "stolen").status_code >= 400, path
+    assert list((home / "jobs").glob("import-*")) == []
+    uploaded = client.post("/gradio_api/upload", files={"files": ("rows.jsonl", rows)}).json()[0]
+    assert import_from(uploaded, "mine").status_code == 200
+    assert len(list((home / "jobs").glob("import-*"))) == 1
 
 
 def test_guessing_a_password_is_slow(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
