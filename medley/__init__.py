@@ -4,5 +4,8 @@ import os
 
 __version__ = "0.1.0"
 
-# The Hub's client reads this at its import and would otherwise ask its makers' server a question before the first call.
+# Both are read once, when a library is loaded, so they are set before any is; what the user has set stands.
+# The Hub's client would otherwise ask its makers' server a question before its first call.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Waiting threads would otherwise spin: a training beside an open app then runs several times slower for both.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

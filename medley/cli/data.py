@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from medley.cli.follow import run_job
+from medley.cli.follow import submit
 from medley.cli.output import json_option, print_facts, print_json, print_table
 from medley.cli.versions import as_json_row, print_versions
 
@@ -68,12 +68,11 @@ def show(name: str, as_json: bool) -> None:
 def import_(source: str, name: str, background: bool, as_json: bool, **settings: object) -> None:
     """Read a .json, .jsonl, .csv or .parquet file, or a Hub dataset, into clean rows."""
     from hub import open_registry
-    from medley.jobs import import_spec, open_jobs
+    from medley.jobs import import_spec
 
     settings["format"] = settings.pop("format_name")
     spec = import_spec(open_registry(), source, name=name, **settings)
-    jobs = open_jobs()
-    run_job(jobs, jobs.submit(spec), in_background=background, as_json=as_json)
+    submit(spec, in_background=background, as_json=as_json)
 
 
 @data.command()

@@ -9,17 +9,21 @@ from medley.cli.output import print_json
 from medley.errors import JobError
 
 if TYPE_CHECKING:
-    from medley.jobs import Job, Jobs
+    from medley.jobs import Job, Jobs, JobSpec
 
 SHOWN_METRICS = ("loss", "eval_loss")
 
 
-def run_job(jobs: "Jobs", job: "Job", *, in_background: bool, as_json: bool) -> None:
-    """Report a job that was just submitted: at once with `in_background`, else when it has ended.
+def submit(spec: "JobSpec", *, in_background: bool, as_json: bool) -> None:
+    """Queue a job and report it: at once with `in_background`, else when it has ended.
 
     Raises:
         JobError: the job did not reach its end.
     """
+    from medley.jobs import open_jobs
+
+    jobs = open_jobs()
+    job = jobs.submit(spec)
     if in_background:
         if as_json:
             print_json(job_json(job))

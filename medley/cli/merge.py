@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medley.cli.flags import flag, given
-from medley.cli.follow import run_job
+from medley.cli.follow import submit
 from medley.cli.output import json_option, print_json, print_table
 from medley.errors import ParameterError, ProblemsError
 from merging import METHODS
@@ -58,7 +58,7 @@ def merge(
     For slerp, `a=w1 b=w2` means t = w2/(w1+w2). A weight that is not given is 1/n for linear and 1 elsewhere.
     """
     from hub import open_registry
-    from medley.jobs import merge_preflight, merge_spec, open_jobs
+    from medley.jobs import merge_preflight, merge_spec
 
     recipe = read_inputs(inputs, method, settings)
     registry = open_registry()
@@ -68,8 +68,7 @@ def merge(
     if name is None:
         raise click.UsageError("Missing option '--name'.")
     spec = merge_spec(registry, recipe, name=name)
-    jobs = open_jobs()
-    run_job(jobs, jobs.submit(spec), in_background=background, as_json=as_json)
+    submit(spec, in_background=background, as_json=as_json)
 
 
 def read_inputs(inputs: tuple[str, ...], method: str | None, settings: dict[str, Any]) -> "Recipe":

@@ -6,9 +6,8 @@ from typing import Any
 import click
 
 from medley.cli.flags import flags_from, given
-from medley.cli.follow import run_job
+from medley.cli.follow import submit
 from medley.cli.output import json_option
-from medley.errors import RecipeError
 from trainers import PRESETS, TRAINERS, Trainer, preset
 
 
@@ -53,8 +52,12 @@ def trainer_command(trainer: Trainer) -> click.Command:
         as_json: bool,
         **options: Any,
     ) -> None:
+        from hub import open_registry
+        from medley.jobs import train_spec
+
         values = {**(preset(preset_name) if preset_name else {}), **given(options)}
-        _submit(trainer.name, base, data, name, init, values, in_background=background, as_json=as_json)
+        spec = train_spec(open_registry(), trainer.name, base=base, data=data, name=name, init=init, options=values)
+        submit(spec, in_background=background, as_json=as_json)
 
     return command
 
@@ -65,64 +68,10 @@ def trainer_command(trainer: Trainer) -> click.Command:
 @json_option
 def recipe(path: Path, background: bool, as_json: bool) -> None:
     """Run a recipe as it is saved beside every trained adapter."""
-    settings = read_train_recipe(path)
-    _submit(
-        settings["trainer"],
-        settings.get("base"),
-        settings["data"],
-        settings["name"],
-        settings.get("from"),
-        settings.get("options") or {},
-        in_background=background,
-        as_json=as_json,
-    )
-
-
-def read_train_recipe(path: Path) -> dict[str, Any]:
-    """A training recipe: trainer, data and name are needed; base, from and options are not.
-
-    Raises:
-        RecipeError: not readable, not YAML, or a key missing or unknown.
-    """
-    import yaml
-
-    from medley.options import unknown_key
-
-    known = ("trainer", "base", "data", "name", "from", "options")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path.name} cannot be read as a YAML recipe: {str(error).splitlines()[0]}.") from error
-    if not isinstance(settings, dict):
-        raise RecipeError(f"{path.name} is not a training recipe. It needs the keys trainer, data and name.")
-    unknown = [key for key in settings if key not in known]
-    if unknown:
-        raise RecipeError(f"{path.name}: {unknown_key(str(unknown[0]), known)}")
-    missing = [key for key in ("trainer", "data", "name") if not settings.get(key)]
-    if missing:
-        raise RecipeError(f"{path.name} lacks {', '.join(missing)}.")
-    if settings["trainer"] not in TRAINERS:
-        raise RecipeError(f"There is no trainer '{settings['trainer']}'. Known: {', '.join(TRAINERS)}.")
-    return settings
-
-
-def _submit(
-    trainer: str,
-    base: str | None,
-    data: str,
-    name: str,
-    init: str | None,
-    options: dict[str, Any],
-    *,
-    in_background: bool,
-    as_json: bool,
-) -> None:
     from hub import open_registry
-    from medley.jobs import open_jobs, train_spec
+    from medley.jobs import train_recipe_spec
 
-    spec = train_spec(open_registry(), trainer, base=base, data=data, name=name, init=init, options=options)
-    jobs = open_jobs()
-    run_job(jobs, jobs.submit(spec), in_background=in_background, as_json=as_json)
+    submit(train_recipe_spec(open_registry(), path), in_background=background, as_json=as_json)
 
 
 for each in TRAINERS.values():
