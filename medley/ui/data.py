@@ -22,28 +22,31 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
     head = gr.HTML(markup.page_head("Data", INTRO), elem_id="data-head")
     with gr.Column(visible=False) as overview, gr.Row(elem_classes="m-columns"):
         with gr.Column(scale=2):
-            listing = gr.HTML(elem_id="data-list", min_height=240)
+            listing = gr.HTML(elem_id="data-list")
+            with gr.Row(elem_classes="m-actions"):
+                examples = gr.Button("Import the shipped examples", visible=False, elem_id="import-examples")
         with gr.Column(scale=1):
             if workspace.is_read_only:
                 gr.HTML(markup.notice("plain", "Importing is switched off here: this app is read-only."))
-            panel = None if workspace.is_read_only else _build_import(workspace)
+            panel = None if workspace.is_read_only else _build_import(workspace, examples)
     with gr.Column(visible=False) as detail:
         view = data_view.build(workspace)
 
     def load(request: gr.Request) -> list[Any]:
         name, job_id = query_value(request, "name"), query_value(request, "job")
         watch = [] if panel is None else [job_id, gr.Timer(active=bool(job_id))]
+        offer = gr.Button(visible=data_import.has_examples(workspace))
         if name:
             return [data_view.head(workspace, name), gr.Column(visible=False), gr.Column(visible=True), gr.skip(),
-                    *watch, *data_view.show(workspace, name)]  # fmt: skip
+                    offer, *watch, *data_view.show(workspace, name)]  # fmt: skip
         return [markup.page_head("Data", INTRO), gr.Column(visible=True), gr.Column(visible=False),
-                shown(lambda: datasets_card(workspace)), *watch, *[gr.skip()] * len(view.outputs)]  # fmt: skip
+                shown(lambda: datasets_card(workspace)), offer, *watch, *[gr.skip()] * len(view.outputs)]  # fmt: skip
 
     watched = [] if panel is None else list(panel)
-    page.load(load, None, [head, overview, detail, listing, *watched, *view.outputs], **QUIET)
+    page.load(load, None, [head, overview, detail, listing, examples, *watched, *view.outputs], **QUIET)
 
 
-def _build_import(workspace: Workspace) -> tuple[gr.Textbox, gr.Timer]:
+def _build_import(workspace: Workspace, examples: gr.Button) -> tuple[gr.Textbox, gr.Timer]:
     with gr.Column(elem_classes="m-panel"):
         gr.HTML(markup.heading("Import", "JSON, JSON Lines, CSV or Parquet; the format is found by itself."))
         with gr.Tabs():
@@ -68,6 +71,7 @@ def _build_import(workspace: Workspace) -> tuple[gr.Textbox, gr.Timer]:
     timer = gr.Timer(0.7, active=False)
     inputs = [file, hub_id, split, name, format, eval_share, turns, licence]
     go.click(partial(data_import.start, workspace), inputs, [job_id, progress, timer], **QUIET)
+    examples.click(partial(data_import.start_examples, workspace), None, [job_id, progress, timer, examples], **QUIET)
     polled = timer.tick(partial(data_import.poll, workspace), job_id, [progress, timer, target],
                         concurrency_id="poll", concurrency_limit=8, **QUIET)  # fmt: skip
     polled.then(**go_when_set(target))

@@ -51,6 +51,36 @@ def start(
     return job_id, markup.progress_bar(None, "Import") + "<p class='m-quiet'>Import begins</p>", gr.Timer(active=True)
 
 
+def has_examples(workspace: Workspace) -> bool:
+    """Whether there are shipped datasets that may be imported here and are not yet."""
+    from medley.jobs.demo import EXAMPLES, LESSONS
+
+    if workspace.is_read_only or not EXAMPLES.is_dir():
+        return False
+    return not all(workspace.registry.exists(lesson.data) for lesson in LESSONS)
+
+
+def start_examples(workspace: Workspace) -> tuple[str, str, Any, Any]:
+    """Queue the import of the shipped datasets; the last one is watched."""
+
+    def submit() -> str:
+        from medley.jobs import import_spec
+        from medley.jobs.demo import EXAMPLES, LESSONS
+
+        workspace.check_writable("Importing")
+        specs = [
+            import_spec(workspace.registry, EXAMPLES / lesson.file, name=lesson.data, licence="cc0-1.0")
+            for lesson in LESSONS
+        ]
+        return [workspace.jobs.submit(spec).id for spec in specs][-1]
+
+    job_id, problem = attempt(submit)
+    if job_id is None:
+        return "", problem, gr.Timer(active=False), gr.skip()
+    waiting = markup.progress_bar(None, "Import") + "<p class='m-quiet'>The examples are being imported</p>"
+    return job_id, waiting, gr.Timer(active=True), gr.Button(visible=False)
+
+
 def source_of(file: str | None, hub_id: str) -> str:
     """The uploaded file, or the Hub id that was typed. What is typed is never opened as a path.
 

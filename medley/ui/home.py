@@ -62,9 +62,13 @@ def doors(is_read_only: bool) -> str:
         ]
         if is_read_only
         else [
+            (
+                "data",
+                "Start with the examples",
+                "Two small datasets are shipped. In a terminal, medley demo runs it all.",
+            ),
             ("data", "Import data", "Bring a file of examples, see what the model will learn from it."),
             ("train", "Train an adapter", "Pick a base model and a dataset; watch the curve from any tab."),
-            ("compare", "Compare adapters", "Ask several adapters and blends the same thing, side by side."),
         ]
     )
     return '<div class="m-doors">' + "".join(_door(*way) for way in ways) + "</div>"
