@@ -1,4 +1,4 @@
-"""The page's address as memory: controls write themselves into the query, so that a reload or a shared link has them."""
+"""The page's address as memory: controls write themselves into the query, for a reload or somebody else."""
 
 import json
 from collections.abc import Mapping, Sequence

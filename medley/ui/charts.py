@@ -7,6 +7,7 @@ no network; hovering shows the numbers through the browser's own tooltips.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from medley.ui.markup import escape
 from medley.ui.numbers import number_text
@@ -103,7 +104,7 @@ def _hover_bands(drawn: Sequence[Series], place: object, x_name: str) -> str:
             at.setdefault(x, []).append(f"{each.name} {number_text(y)}")
     xs = sorted(at)
     lefts = [place(x, 0)[0] for x in xs]  # type: ignore[operator]
-    edges = [0.0, *[(a + b) / 2 for a, b in zip(lefts, lefts[1:], strict=False)], 100.0]
+    edges = [0.0, *[(a + b) / 2 for a, b in pairwise(lefts)], 100.0]
     return "".join(
         f'<i class="m-band" style="left:{left:.2f}%;width:{right - left:.2f}%;--at:{(lefts[i] - left):.2f}%" '
         f'title="{escape(x_name)} {number_text(x)}: {escape(", ".join(at[x]))}"></i>'
@@ -173,7 +174,8 @@ def heat_map(labels: Sequence[str], values: Sequence[Sequence[float]]) -> str:
             for value in row
         )
         rows += f'<tr><th scope="row"><span>{escape(label)}</span></th>{cells}</tr>'
-    return f'<div class="m-scroll"><table class="m-heat"><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    table = f'<table class="m-heat"><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="m-scroll">{table}</div>'
 
 
 def ticks(low: float, high: float, *, whole: bool = False, count: int = 5) -> list[float]:

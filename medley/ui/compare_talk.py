@@ -13,7 +13,7 @@ from medley.ui.answering import STREAMS, Answer, Answering
 from medley.ui.compare_panes import MAX_PANES, Blend, pane_text
 from medley.ui.controls import to_value
 from medley.ui.numbers import plural
-from medley.ui.workspace import Workspace, attempt, log
+from medley.ui.workspace import Workspace, log
 
 if TYPE_CHECKING:
     from medley.jobs.panes import OpenPanes

@@ -65,7 +65,7 @@ def doors(is_read_only: bool) -> str:
             (
                 "data",
                 "Start with the examples",
-                "Two small datasets are shipped. In a terminal, medley demo runs it all.",
+                "Two small datasets are here. In a terminal, medley demo runs it all.",
             ),
             ("data", "Import data", "Bring a file of examples, see what the model will learn from it."),
             ("train", "Train an adapter", "Pick a base model and a dataset; watch the curve from any tab."),

@@ -27,7 +27,7 @@ def lineage_picture(lineage: Lineage) -> str:
     more = len(lineage.nodes) - len(nodes)
     note = f'<p class="m-quiet">{more} older versions are not drawn.</p>' if more else ""
     return (
-        f'<div class="m-lineage" tabindex="0" role="group" aria-label="Lineage, from left to right"><svg width="{width}" '
+        f'<div class="m-lineage" tabindex="0" role="group" aria-label="Lineage, left to right"><svg width="{width}" '
         f'height="{height}" viewBox="0 0 {width} {height}">{curves}{boxes}</svg></div>{note}'
     )
 

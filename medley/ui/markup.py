@@ -96,7 +96,8 @@ def table(headers: Sequence[str], rows_html: Iterable[Sequence[str]], *, numeric
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows_html)
     head = cells("th", [escape(header) for header in headers])
-    return f'<div class="m-scroll"><table class="m-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    whole = f'<table class="m-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="m-scroll">{whole}</div>'
 
 
 def facts(pairs_html: Iterable[tuple[str, str]]) -> str:

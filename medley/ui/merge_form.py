@@ -7,8 +7,8 @@ import gradio as gr
 
 from medley.errors import ParameterError, ProblemsError
 from medley.ui import charts, markup
-from medley.ui.controls import label_of, to_text, to_value
-from medley.ui.numbers import count_text, number_text, plural, size_text
+from medley.ui.controls import to_text, to_value
+from medley.ui.numbers import count_text, number_text, size_text
 from medley.ui.workspace import Workspace, attempt, query_value, shown
 from merging import METHODS, Parameter
 

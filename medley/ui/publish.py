@@ -1,4 +1,4 @@
-"""Publish: one adapter version to the Hugging Face Hub. The plan is shown first; the token is used once and forgotten."""
+"""Publish: one adapter version to the Hugging Face Hub. The plan comes first; the token is used once and forgotten."""
 
 from functools import partial
 from typing import Any

@@ -97,8 +97,8 @@ def dry_run(workspace: Workspace, reference: str, repo: str, visibility: str, ca
     if plan.refusals:
         return draw_plan(plan), markup.notice("bad", "It cannot be published: " + " ".join(plan.refusals))
     text = (
-        f"A push would upload {plural(len(plan.files), 'file')} ({size_text(plan.total_bytes)}) to the {plan.visibility} "
-        f"repo {plan.repo_id} and tag them {plan.tag}. Nothing was sent."
+        f"A push would upload {plural(len(plan.files), 'file')} ({size_text(plan.total_bytes)}) to the "
+        f"{plan.visibility} repo {plan.repo_id} and tag them {plan.tag}. Nothing was sent."
     )
     return draw_plan(plan), markup.notice("good", text)
 

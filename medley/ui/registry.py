@@ -1,4 +1,4 @@
-"""Registry: every artifact by name, with search and filters; `?name=` shows one version with all that is known of it."""
+"""Registry: every artifact by name, with search and filters; `?name=` shows one version and all that is known of it."""
 
 from functools import partial
 

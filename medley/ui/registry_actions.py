@@ -56,8 +56,7 @@ def _build_removal(workspace: Workspace, view: VersionView) -> None:
                 no = gr.Button("Keep it", size="sm")
         undo = gr.Button("Bring it back", size="sm", visible=False)
         notice = gr.HTML()
-    ask.click(lambda reference: [gr.Column(visible=True), removal_question(reference)], view.reference, [sure, question],
-              **QUIET)  # fmt: skip
+    ask.click(ask_to_remove, view.reference, [sure, question], **QUIET)
     no.click(lambda: gr.Column(visible=False), None, sure, **QUIET)
     yes.click(partial(remove, workspace), view.reference, [notice, sure, ask, undo], **QUIET)
     undo.click(partial(restore, workspace), view.reference, [notice, ask, undo], **QUIET)
@@ -153,9 +152,12 @@ def _word(alias: str) -> str:
     return word
 
 
-def removal_question(reference: str) -> str:
-    text = f"{reference} disappears from every list. Its files are deleted by the next clean-up, an hour from now or later."
-    return markup.notice("warn", text)
+def ask_to_remove(reference: str) -> list[Any]:
+    """The question before a removal, with what it means."""
+    text = (
+        f"{reference} disappears from every list. Its files are deleted by the next clean-up, after an hour or later."
+    )
+    return [gr.Column(visible=True), markup.notice("warn", text)]
 
 
 def remove(workspace: Workspace, reference: str) -> list[Any]:

@@ -176,7 +176,8 @@ def status_card(workspace: Workspace, job: Job, view: RunView) -> str:
         place = attempt(lambda: workspace.jobs.queue_position(job))[0]
         body = markup.notice("plain", f"Waiting for its turn, number {place} in the queue." if place else "Starting.")
     elif not job.is_finished:
-        body = f"{markup.progress_bar(view.share, job.title)}<p class='m-quiet'>{markup.escape(progress_text(job, view))}</p>"
+        line = f"<p class='m-quiet'>{markup.escape(progress_text(job, view))}</p>"
+        body = markup.progress_bar(view.share, job.title) + line
     if job.error:
         body += markup.notice("bad" if job.state == "failed" else "warn", job.error)
     body += "".join(markup.notice("warn", text) for text in view.warnings[-3:])

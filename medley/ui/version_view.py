@@ -1,4 +1,4 @@
-"""One version on the registry page: lineage, card, files, recipe, metrics. Reads only; changes are in registry_actions."""
+"""One version on the registry page: lineage, card, files, recipe, metrics. What changes is in registry_actions."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +105,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def metrics_card(version: Version) -> str:
-    metrics = {name: value for name, value in (version.metadata.get("metrics") or {}).items()}
+    metrics = version.metadata.get("metrics") or {}
     if not metrics:
         return ""
     rows = [[markup.escape(name), number_text(value) if isinstance(value, (int, float)) else markup.escape(value)]

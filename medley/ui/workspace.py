@@ -91,7 +91,7 @@ def attempt(action: Callable[[], Result]) -> tuple[Result | None, str]:
 
 
 def shown(action: Callable[[], str]) -> str:
-    """The HTML that the action makes, or the sentence about why there is none: one broken part leaves the rest whole."""
+    """The HTML that the action makes, or the sentence why there is none: one broken part leaves the rest whole."""
     html, notice = attempt(action)
     return notice if html is None else html
 

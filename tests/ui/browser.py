@@ -47,7 +47,7 @@ OVERFLOWING = """() => [...document.querySelectorAll('.gradio-container *')]
 
 
 def find_chromium() -> str:
-    """The path of a Chromium; as root on Debian it is installed when missing, otherwise the test skips with the line."""
+    """The path of a Chromium; root on Debian installs it when missing, otherwise the test skips with the line."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "update", "-q"], check=False, capture_output=True)
@@ -135,7 +135,7 @@ class Watched:
         return self.page
 
     def look(self, name: str, folder: Path) -> None:
-        """Pictures in both sizes and both themes; text that leaves the page, or a control without a label, is a fault."""
+        """Pictures in both sizes and themes; text that leaves the page, or a control without a label, is a fault."""
         for theme in ("light", "dark"):
             self.page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
             for size, (width, height) in SIZES.items():

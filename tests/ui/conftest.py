@@ -9,6 +9,7 @@ import pytest
 
 from hub import Parent, Registry, Version
 from medley.ui.workspace import Workspace
+from tests.hub_server.fixtures import hub_client_online, hub_server, loopback_only  # noqa: F401 - fixtures
 from tests.tiny_model import TINY_BASE_ID
 
 HOSTILE = (

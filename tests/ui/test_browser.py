@@ -92,7 +92,12 @@ def wait_for_step(page: "Page", step: int) -> None:
 
 
 def test_the_whole_loop(
-    tab: Watched, app: AppProcess, registry: "Registry", make_adapter: Callable[..., Path], tmp_path: Path
+    browser: "Browser",
+    tab: Watched,
+    app: AppProcess,
+    registry: "Registry",
+    make_adapter: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
     from hub.intake import import_adapter
 
@@ -106,6 +111,7 @@ def test_the_whole_loop(
     train_by_clicking(tab, app, pictures)
     merge_by_clicking(tab, pictures)
     compare_by_clicking(tab, pictures)
+    another_tab(tab, app, browser)
     browse(tab, pictures)
     dry_run(tab, pictures)
     assert tab.faults == []
@@ -192,6 +198,21 @@ def compare_by_clicking(tab: Watched, pictures: Path) -> None:
     assert page.locator(".m-answer img").count() == 0
     assert page.title() == "Medley"
     tab.look("compare", pictures)
+
+
+def another_tab(tab: Watched, app: AppProcess, browser: "Browser") -> None:
+    """What one tab asks is nothing to another, even with the same panes."""
+    first_answers = tab.page.locator("#answer-1").inner_text()
+    other = Watched(browser, app.url)
+    page = other.open("compare?panes=base,blended")
+    page.locator("#answer-1").get_by_text("The answer appears here.").wait_for()
+    field(page, "Prompt").fill("Another question")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.locator("#answer-1").get_by_text("tokens/s").wait_for(timeout=LONG_S)
+    page.get_by_role("button", name="Stop pane B").wait_for(state="hidden", timeout=2 * LONG_S)
+    assert tab.page.locator("#answer-1").inner_text() == first_answers
+    assert other.faults == []
+    other.close()
 
 
 def browse(tab: Watched, pictures: Path) -> None:

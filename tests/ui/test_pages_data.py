@@ -116,7 +116,7 @@ def test_statistics_say_what_is_cut(workspace: Workspace, dataset: Version, base
 
 
 def test_a_dataset_page_fills_and_a_wrong_name_is_told(workspace: Workspace, dataset: Version, base: Version) -> None:
-    reference, summary, rows, choice = data_view.show(workspace, "sums")
+    reference, summary, _, choice = data_view.show(workspace, "sums")
     assert reference == "sums:v1"
     assert "20 records in sums.jsonl" in summary
     assert "18 train, 2 eval" in summary

@@ -20,8 +20,8 @@ def form(**changes: object) -> list:
     return list({**values, **changes}.values())
 
 
-QUICK = {"max_steps": "4", "rank": 2, "batch_size": 2, "max_length": 64, "samples": 1, "sample_tokens": 4, "save_every": 2,
-         "eval_every": 2, "device": "cpu"}  # fmt: skip
+QUICK = {"max_steps": "4", "rank": 2, "batch_size": 2, "max_length": 64, "samples": 1, "sample_tokens": 4,
+         "save_every": 2, "eval_every": 2, "device": "cpu"}  # fmt: skip
 
 
 def test_settings_that_matter_come_first() -> None:

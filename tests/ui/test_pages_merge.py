@@ -1,0 +1,138 @@
+"""The Merge page's handlers: controls to recipe and back, preflight in place, pictures, the job and its result."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from hub import Version
+from medley.errors import ParameterError, ProblemsError
+from medley.ui import merge_form, merge_job
+from medley.ui.merge_form import MAX_INPUTS
+from medley.ui.workspace import Workspace
+from merging import METHODS
+
+BOTH = ["left", "right"]
+
+
+def values(adapters: list[str], weights: list[float], method: str = "linear", **own: object) -> list:
+    keys = {key: own.pop(key) for key in ("rank", "space", "variant", "seed") if key in own}
+    return merge_form.form_values(adapters, weights, method, own, keys)
+
+
+def test_the_form_makes_the_recipe_of_the_command_line() -> None:
+    from merging import recipe_from_weights
+
+    made = merge_form.read(values(BOTH, [0.6, 0.4], "ties", density=0.5, rank="energy:0.9", space="delta"))
+    assert made == recipe_from_weights(
+        "ties", [("left", 0.6), ("right", 0.4)],
+        {"density": 0.5, "normalize": True, "rescale": False, "lambda": 1.0}, rank="energy:0.9", space="delta",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_works_with_its_defaults(workspace: Workspace, adapters: tuple, method: str) -> None:
+    findings, yaml, blend, name = merge_form.look(workspace, *values(BOTH, [0.5, 0.5], method))
+    assert 'role="alert"' not in findings, findings
+    assert f"merge_method: {method}" in yaml
+    assert (blend, name) == ("left=0.5+right=0.5", method)
+
+
+def test_only_what_a_method_listens_to_is_shown(workspace: Workspace) -> None:
+    shown = merge_form.show_method(workspace, BOTH, "slerp")
+    when, groups, sliders = shown[0], shown[1 : 1 + len(METHODS)], shown[-MAX_INPUTS:]
+    assert METHODS["slerp"].when.split(",")[0] in when
+    assert [group.visible for group in groups] == [name == "slerp" for name in METHODS]
+    assert not any(slider.visible for slider in sliders)
+    shown = merge_form.show_method(workspace, BOTH, "linear")
+    assert [(slider.label, slider.value) for slider in shown[-MAX_INPUTS:][:2]] == [("left", 0.5), ("right", 0.5)]
+    assert [slider.visible for slider in shown[-MAX_INPUTS:]] == [True, True] + [False] * (MAX_INPUTS - 2)
+
+
+def test_bad_values_are_told_in_place(workspace: Workspace, adapters: tuple) -> None:
+    findings = merge_form.look(workspace, *values(BOTH, [1.0, -1.0], "linear"))[0]
+    assert "sum to" in findings
+    assert 'role="alert"' in findings
+    with pytest.raises(ProblemsError, match="density must be in"):
+        merge_form.read(values(BOTH, [1, 1], "ties", density=1.5))
+    with pytest.raises(ParameterError, match=r"Choose the adapters to merge\."):
+        merge_form.read(values([], []))
+    assert "rank must be" in merge_form.look(workspace, *values(BOTH, [1, 1], rank="big"))[0]
+
+
+def test_a_path_is_no_adapter(workspace: Workspace, adapters: tuple, make_adapter: object) -> None:
+    folder = str(make_adapter("outside"))
+    for name in (folder, "./outside", "org/on-the-hub"):
+        findings = merge_form.look(workspace, *values(["left", name], [1, 1]))[0]
+        assert 'role="alert"' in findings
+        assert merge_job.start(workspace, "x", *values(["left", name], [1, 1]))[3] != ""
+    assert workspace.jobs.list() == []
+
+
+def test_the_pictures_show_likeness_and_energy(workspace: Workspace, adapters: tuple) -> None:
+    html = merge_form.pictures(workspace, *values(["left", "left"], [0.5, 0.5]))
+    assert html == "" or "1.00" in html
+    html = merge_form.pictures(workspace, *values(BOTH, [0.5, 0.5]))
+    assert html.count("1.00") == 2
+    assert "rank 8 keeps 100 %" in html
+    assert "left:v1" in html
+
+
+def test_a_merge_becomes_a_version(workspace: Workspace, adapters: tuple) -> None:
+    job_id, shown, timer, notice = merge_job.start(workspace, "both", *values(BOTH, [0.5, 0.5]))
+    assert (notice, timer.active) == ("", True)
+    assert "progressbar" in shown
+    assert workspace.jobs.wait(job_id, 120).state == "done"
+    shown, timer = merge_job.poll(workspace, job_id)
+    assert "both:v1 is made in" in shown
+    assert "100 % of the energy kept" in shown
+    panes = re.search(r"\./compare\?panes=([^\"]+)", shown)[1].split("%2C")  # parents come sorted by their digests
+    assert (panes[0], sorted(panes[1:3]), panes[3]) == ("base", ["left%3Av1", "right%3Av1"], "both%3Av1")
+    assert not timer.active
+    request = SimpleNamespace(query_params={"recipe": "both"})
+    again = merge_form.values_from_address(workspace, request)
+    assert again[:3] == [["left:v1", "right:v1"], 0.5, 0.5]
+    assert merge_form.read(again).merge_method == "linear"
+
+
+def test_a_merge_without_a_name_or_leave_is_refused(
+    workspace: Workspace, read_only: Workspace, adapters: tuple
+) -> None:
+    assert "Give the merge a name" in merge_job.start(workspace, " ", *values(BOTH, [0.5, 0.5]))[3]
+    assert "Merging is switched off here" in merge_job.start(read_only, "x", *values(BOTH, [0.5, 0.5]))[3]
+    assert workspace.jobs.list() == []
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({}, [[], 1.0, 1.0, "linear"]),
+        ({"adapters": "left,right"}, [BOTH, 0.5, 0.5, "linear"]),
+        ({"adapters": "left=0.6 right=0.4", "method": "ties"}, [BOTH, 0.6, 0.4, "ties"]),  # a plus arrives as a space
+        ({"adapters": "left,nobody,/etc", "method": "nonsense"}, [["left"], 1.0, 1.0, "linear"]),
+        ({"adapters": "left=x"}, [[], 1.0, 1.0, "linear"]),
+        ({"recipe": "left"}, [[], 1.0, 1.0, "linear"]),
+    ],
+)
+def test_the_address_fills_the_form(workspace: Workspace, adapters: tuple, query: dict, expected: list) -> None:
+    filled = merge_form.values_from_address(workspace, SimpleNamespace(query_params=query))
+    assert [*filled[:3], filled[1 + MAX_INPUTS]] == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "weights", "own", "blend"),
+    [
+        ("linear", [0.6, 0.2], {"normalize": True}, "left=0.75+right=0.25"),
+        ("linear", [0.6, 0.2], {"normalize": False}, "left=0.6+right=0.2"),
+        ("task_arithmetic", [1, -0.5], {}, "left=1+right=-0.5"),
+        ("slerp", [1, 1], {"t": 0.25}, "left=0.75+right=0.25"),
+    ],
+)
+def test_a_blend_can_be_tried(
+    workspace: Workspace, adapters: tuple[Version, Version], method: str, weights: list, own: dict, blend: str
+) -> None:
+    from urllib.parse import parse_qs, urlsplit
+
+    address, problem = merge_form.try_address(workspace, *values(BOTH, weights, method, **own))
+    assert problem == ""
+    assert parse_qs(urlsplit(address).query)["panes"] == [f"base,left,right,{blend}"]
