@@ -34,12 +34,17 @@ def check_new(connection: sqlite3.Connection, name: str, manifest: Manifest) -> 
     _check_kind(connection, name, manifest.kind)
 
 
+def kind_of(connection: sqlite3.Connection, name: str) -> str | None:
+    """The kind that a name belongs to while any version of it is there, hidden or not."""
+    query = "SELECT kind FROM names n WHERE name = ? AND EXISTS (SELECT 1 FROM versions v WHERE v.name = n.name)"
+    row = connection.execute(query, (name,)).fetchone()
+    return row["kind"] if row else None
+
+
 def _check_kind(connection: sqlite3.Connection, name: str, kind: str) -> None:
-    row = connection.execute("SELECT kind FROM names WHERE name = ?", (name,)).fetchone()
-    if row is None or row["kind"] == kind:
-        return
-    if connection.execute("SELECT 1 FROM versions WHERE name = ? LIMIT 1", (name,)).fetchone():
-        raise InvalidNameError(f"The name '{name}' belongs to a version of kind {row['kind']}. Choose another one.")
+    taken = kind_of(connection, name)
+    if taken not in (None, kind):
+        raise InvalidNameError(f"The name '{name}' belongs to a version of kind {taken}. Choose another one.")
 
 
 def record(

@@ -137,6 +137,11 @@ class Registry:
             return False
         return True
 
+    def kind_of(self, name: str) -> str | None:
+        """The kind that a name belongs to, by any version of it, hidden ones included; None for a free name."""
+        with self._reading():
+            return recording.kind_of(self._connection, name)
+
     def list(self, kind: str | None = None, *, limit: int | None = 50, search: str = "") -> list[Version]:
         """The latest version of each name, the last published first.
 

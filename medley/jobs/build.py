@@ -53,8 +53,9 @@ def check_output_name(registry: "Registry", name: str, kind: str) -> None:
     from hub.names import check_name
 
     check_name(name)
-    if registry.exists(name) and (other := registry.get(name).kind) != kind:
-        raise InvalidNameError(f"The name '{name}' belongs to a version of kind {other}. Choose another one.")
+    taken = registry.kind_of(name)
+    if taken not in (None, kind):
+        raise InvalidNameError(f"The name '{name}' belongs to a version of kind {taken}. Choose another one.")
 
 
 def train_spec(

@@ -43,13 +43,16 @@ def _metadata(
     work: JobWork, out_dir: Path, inputs: Mapping[str, Mapping[str, Any]], report: "MergeReport"
 ) -> dict[str, Any]:
     """The facts of the result; what all inputs share holds for it as well."""
+    from merging import METHODS
+
     known = [work.registry.get(pinned["version"]).metadata if "version" in pinned else {} for pinned in inputs.values()]
-    shared = ("trained_on", "template_hash", "base_name", "base_weights_digest")
+    shared = ("trained_on", "template_hash", "base_name", "base_weights_digest", "licence")
     return {
         **adapter_facts(out_dir),
         **{field: value for field in shared if (value := common([each.get(field) for each in known])) is not None},
         "trainer": "merge",
         "method": report.method,
+        "paper": METHODS[report.method].paper,
         "metrics": {"energy_kept": report.energy_kept, "error": report.error},
         "notes": list(report.warnings),
     }

@@ -67,7 +67,7 @@ def _publish(work: JobWork, result: "TrainResult", base: "Version", data: "Versi
         base_revision=base.base_revision,
         parents=[Parent(version.id, role) for role, version in roles.items() if version is not None],
         recipe=recipe_text(work),
-        metadata={**_metadata(work, result, base), "job": work.job.id},
+        metadata={**_metadata(work, result, base, data), "job": work.job.id},
     )
     return version.id
 
@@ -87,13 +87,14 @@ def recipe_text(work: JobWork) -> str:
     return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _metadata(work: JobWork, result: "TrainResult", base: "Version") -> dict[str, Any]:
+def _metadata(work: JobWork, result: "TrainResult", base: "Version", data: "Version") -> dict[str, Any]:
     try:
         facts = adapter_facts(result.adapter_dir)
     except AdapterFormatError as error:
         raise AdapterFormatError(f"The training went wrong: {error} Try a lower learning_rate.") from error
     base = work.registry.get(base.id)  # its digest is known since its folder was opened
     notes = [f"Base: {base.metadata['note']}"] if base.metadata.get("note") else []
+    licence = data.metadata.get("licence")
     return {
         **facts,
         "trainer": work.spec.params["trainer"],
@@ -104,4 +105,5 @@ def _metadata(work: JobWork, result: "TrainResult", base: "Version") -> dict[str
         "base_name": base.name,
         "base_weights_digest": base.metadata.get("weights_digest"),
         "notes": notes,
+        **({"licence": licence} if licence else {}),  # not stated is not the same as free
     }

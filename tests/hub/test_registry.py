@@ -142,11 +142,14 @@ def test_list_shows_the_newest_version_of_each_name(registry: Registry, make_fol
 
 
 def test_a_name_belongs_to_one_kind(registry: Registry, make_folder: MakeFolder) -> None:
+    assert registry.kind_of("pirate") is None
     registry.publish("adapter", "pirate", make_folder())
     with pytest.raises(InvalidNameError, match=r"^The name 'pirate' belongs to a version of kind adapter\. Choose"):
         registry.publish("dataset", "pirate", make_folder({"rows": b"1"}))
     registry.remove("pirate")
+    assert registry.kind_of("pirate") == "adapter"  # it may still be restored
     registry.gc(grace_s=0)
+    assert registry.kind_of("pirate") is None
     assert registry.publish("dataset", "pirate", make_folder({"rows": b"1"})).label == "pirate:v2"
 
 

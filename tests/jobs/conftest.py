@@ -70,7 +70,9 @@ def sums(registry: Registry, tmp_path: Path) -> Version:
     ]
     for split, part in (("train", rows[:16]), ("eval", rows[16:])):
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
-    return registry.publish("dataset", "sums", folder, metadata={"kind": "sft", "format": "alpaca"})
+    return registry.publish(
+        "dataset", "sums", folder, metadata={"kind": "sft", "format": "alpaca", "licence": "cc0-1.0"}
+    )
 
 
 @pytest.fixture

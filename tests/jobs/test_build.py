@@ -76,6 +76,11 @@ def test_a_name_of_another_kind_cannot_be_the_output(registry: Registry, base: V
     assert problems_of(lambda: train_spec(registry, "sft", base="tiny", data="sums", name="sums")) == [
         "The name 'sums' belongs to a version of kind dataset. Choose another one."
     ]
+    registry.publish("report", "old", sums.path)
+    registry.remove("old")  # hidden, but nothing of another kind can be published there yet
+    assert problems_of(lambda: train_spec(registry, "sft", base="tiny", data="sums", name="old")) == [
+        "The name 'old' belongs to a version of kind report. Choose another one."
+    ]
 
 
 def test_continuing_an_adapter_takes_its_base(

@@ -86,6 +86,7 @@ def check_what_is_registered(jobs: Jobs, registry: Registry, job: Job, base: Ver
     assert facts["base_weights_digest"] == base.metadata["weights_digest"]
     assert facts["trained_on"] in ("bf16", "fp32")
     assert len(facts["template_hash"]) == 64
+    assert facts["licence"] == "cc0-1.0"
     assert set(facts["metrics"]) >= {"train_loss", "eval_loss", "eval_loss_before"}
     parents = {role: parent.id for role, parent in registry.parents(version.id)}
     assert parents == {"base": base.id, "data": sums.id}
@@ -115,6 +116,7 @@ def test_a_merge_job_registers_the_merge_with_its_parents(
         "merge",
         "linear",
     )
+    assert version.metadata["paper"] == "arXiv:2203.05482"
     assert version.metadata["rank"] == 8
     assert version.metadata["metrics"]["energy_kept"] == pytest.approx(1, abs=1e-6)
     recipe = yaml.safe_load(version.recipe)
