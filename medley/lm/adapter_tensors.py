@@ -93,13 +93,11 @@ def write_adapter(
         base_model: the Hub id (or other public name) of the base; never a local path.
         revision: the base's commit on the Hub, or None.
         dtype: float32, bfloat16 or float16.
-        target_modules: short names such as "q_proj" when the caller knows that they mean exactly these modules in the
-            base; by default every module is listed by its full name, which is right for any base.
+        target_modules: short names ("q_proj") where they mean exactly these modules; full names by default.
         task_type: peft's word for the kind of model.
 
     Raises:
-        ParameterError: no modules, an unknown dtype, factors that do not fit together, or values that are not finite
-            in `dtype`.
+        ParameterError: no modules, an unknown dtype, factors that do not fit, values not finite in `dtype`.
     """
     if not factors:
         raise ParameterError("An adapter needs at least one module, got none.")

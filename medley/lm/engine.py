@@ -100,7 +100,10 @@ class Engine:
             self._stack = None
 
     def close(self) -> None:
-        """Give the memory back; a running stream ends at its next token."""
+        """Give the adapters' memory back; a running stream ends at its next token.
+
+        The base's own memory goes with the last reference to it.
+        """
         self._is_closed = True
         self._adapters.clear()
         self._stack = None
@@ -215,6 +218,7 @@ class Engine:
         if not self._lock.acquire(timeout=WAIT_S):
             raise ConflictError(f"Another answer has been running on this base for {WAIT_S:.0f} s. Stop it first.")
         try:
+            self._check_open()
             keys = tuple(sorted({key for blend in blends for key in blend}))
             if not keys:
                 yield lambda rows: None
@@ -236,6 +240,8 @@ class Engine:
             self._lock.release()
 
     def _layers(self, keys: tuple[str, ...]) -> BlendLayers:
+        for key in keys:
+            self._check_key(key)  # it may have been removed while this stream waited for its turn
         if self._stack is None or self._stack[0] != keys:
             self._stack = None  # the old one's memory goes first
             self._stack = (keys, BlendLayers(self.base.model, [self._adapters[key] for key in keys]))
@@ -243,11 +249,14 @@ class Engine:
 
     def _checked_blend(self, blend: Mapping[str, float]) -> dict[str, float]:
         for key, weight in blend.items():
-            if key not in self._adapters:
-                raise NotFoundError(f"The adapter {key[:12]} is not in memory; add it to the engine first.")
+            self._check_key(key)
             if not math.isfinite(weight):
                 raise ParameterError(f"A weight must be a finite number, got {weight} for {key[:12]}.")
         return {key: float(weight) for key, weight in blend.items() if weight != 0}
+
+    def _check_key(self, key: str) -> None:
+        if key not in self._adapters:
+            raise NotFoundError(f"The adapter {key[:12]} is not in memory; add it to the engine first.")
 
     def _room(self, prompt: list[int], max_new_tokens: int) -> int:
         """How many new tokens a row may write before the base's context is full."""

@@ -50,14 +50,14 @@ def _kind(adapter: AdapterFile) -> Iterator[str]:
     )
     if adapter.extra_tensors:
         count, first = len(adapter.extra_tensors), adapter.extra_tensors[0]
-        yield f"holds {count} tensors beside LoRA factors (the first is {first}), which a blend of deltas would lose"
+        yield f"holds {_count(count, 'tensor')} beside LoRA factors (the first is {first}), which a blend would lose"
 
 
 def _shapes(adapter: AdapterFile, model: nn.Module) -> Iterator[str]:
     modules = dict(model.named_modules())
     unknown = [name for name in adapter.modules if name not in modules]
     if unknown:
-        yield f"changes {len(unknown)} modules that the base does not have (the first is {unknown[0]})"
+        yield f"changes {_count(len(unknown), 'module')} that the base does not have (the first is {unknown[0]})"
     wrong = []
     for name, lora in adapter.modules.items():
         size = linear_size(modules[name]) if name in modules else None
@@ -67,9 +67,13 @@ def _shapes(adapter: AdapterFile, model: nn.Module) -> Iterator[str]:
         name, lora, size = wrong[0]
         there = f"{size[0]}x{size[1]} in the base" if size else "not a linear layer in the base"
         yield (
-            f"was made for another base: {len(wrong)} modules differ in shape, the first is {name}, "
+            f"was made for another base: the shape of {_count(len(wrong), 'module')} differs, the first is {name}, "
             f"{lora.in_features}x{lora.out_features} in the adapter and {there}"
         )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def linear_size(module: nn.Module) -> tuple[int, int] | None:

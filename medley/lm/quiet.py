@@ -11,7 +11,10 @@ SILENCED = ("bitsandbytes.backends.cpu.ops",)
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Only errors of transformers and bitsandbytes are printed inside; their former settings come back after."""
+    """Only errors of transformers are printed inside; its former settings come back after.
+
+    bitsandbytes' proposal is silenced for good: it is made whenever the library is first imported.
+    """
     from transformers.utils import logging as transformers_logging
 
     verbosity, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()

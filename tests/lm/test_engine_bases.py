@@ -167,6 +167,20 @@ def test_a_group_whose_members_read_different_inputs_is_still_right() -> None:
     torch.testing.assert_close(key - bare_key, torch.full((1, 2, 3), 30.0))  # 2 · (5+5+5)
 
 
+def test_other_weights_count_even_for_the_very_same_input() -> None:
+    model = nn.Linear(2, 2, bias=False)
+    wrapped = nn.ModuleDict({"proj": model})
+    layers = BlendLayers(wrapped, [{"proj": (torch.ones(2, 1), torch.ones(1, 2))}])
+    x = torch.ones(1, 1, 2)
+    with torch.inference_mode():
+        bare = model(x)
+        layers.attach(torch.tensor([[1.0]]))
+        torch.testing.assert_close(model(x) - bare, torch.full((1, 1, 2), 2.0))
+        layers.set_weights(torch.tensor([[-3.0]]))
+        torch.testing.assert_close(model(x) - bare, torch.full((1, 1, 2), -6.0))
+    layers.detach()
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_answers_as_peft_on_cuda(tiny_base: Path, make_adapter: Callable[..., Path]) -> None:

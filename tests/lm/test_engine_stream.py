@@ -127,6 +127,14 @@ def test_removing_an_adapter_lets_a_running_stream_finish_with_it(engine: Engine
         engine.stream(panes, GREEDY)
 
 
+def test_an_adapter_removed_before_a_stream_has_its_turn_is_told(engine: Engine) -> None:
+    waiting = engine.stream([Pane(ASK, {"a": 1.0})], GREEDY)
+    engine.remove("a")
+    with pytest.raises(NotFoundError, match=r"^The adapter a is not in memory; add it to the engine first\.$"):
+        next(waiting)
+    assert engine.generate([Pane(ASK, {"b": 1.0})], GREEDY)[0].new_tokens == 12  # the engine is free again
+
+
 @pytest.mark.parametrize(
     ("panes", "error", "message"),
     [
