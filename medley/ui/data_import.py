@@ -9,7 +9,6 @@ import gradio as gr
 from medley.errors import NotFoundError, ParameterError
 from medley.ui import markup
 from medley.ui.job_rows import progress_text
-from medley.ui.run_view import view_of
 from medley.ui.workspace import Workspace, attempt
 
 
@@ -105,7 +104,7 @@ def poll(workspace: Workspace, job_id: str) -> tuple[Any, Any, str]:
     if job is None:
         return problem, gr.Timer(active=False), ""
     if not job.is_finished:
-        view = view_of(workspace.jobs, job)
+        view = workspace.runs.read(workspace.jobs, job.id)
         line = f"<p class='m-quiet'>{markup.escape(progress_text(job, view))}</p>"
         return markup.progress_bar(view.share, job.title) + line, gr.skip(), ""
     if job.state == "done":

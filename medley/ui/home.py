@@ -48,7 +48,7 @@ def show(workspace: Workspace) -> tuple[str, str]:
 
 
 def machine_head(workspace: Workspace) -> str:
-    """The head with the machine's state; apart from the rest, because looking for a GPU takes seconds the first time."""
+    """The head with the machine's state; apart from the rest, because finding a GPU takes seconds the first time."""
     return markup.page_head("Medley", INTRO, machine(workspace))
 
 
@@ -65,7 +65,7 @@ def doors(is_read_only: bool) -> str:
             (
                 "data",
                 "Start with the examples",
-                "Two small datasets are here. In a terminal, medley demo runs it all.",
+                "Two small datasets; in a terminal, medley demo runs all.",
             ),
             ("data", "Import data", "Bring a file of examples, see what the model will learn from it."),
             ("train", "Train an adapter", "Pick a base model and a dataset; watch the curve from any tab."),
@@ -107,13 +107,12 @@ def device_name() -> str:
 
 def jobs_card(workspace: Workspace) -> str:
     """Running and recent jobs."""
-    jobs = workspace.jobs
-    listed = jobs.list(limit=JOBS_SHOWN)
+    listed = workspace.jobs.list(limit=JOBS_SHOWN)
     if not listed:
         text = "Training, merging and big imports run as jobs: they go on when you close this tab."
         return markup.section("Jobs", markup.empty("No jobs yet", text))
     listed = sorted(listed, key=lambda job: job.is_finished)  # running first, otherwise the newest first
-    return markup.section("Jobs", job_rows(jobs, listed, is_read_only=workspace.is_read_only))
+    return markup.section("Jobs", job_rows(workspace, listed))
 
 
 def latest_card(workspace: Workspace) -> str:

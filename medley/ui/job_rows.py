@@ -6,26 +6,28 @@ from typing import TYPE_CHECKING
 
 from medley.ui import charts, markup
 from medley.ui.numbers import duration_text, number_text
-from medley.ui.run_view import RunView, view_of
+from medley.ui.run_view import RunView
+from medley.ui.workspace import Workspace
 
 if TYPE_CHECKING:
-    from medley.jobs import Job, Jobs
+    from medley.jobs import Job
 
 PAGE_OF = {"train": "train", "merge": "merge", "import": "data"}
 STOPPABLE = ("queued", "running")
 
 
-def job_rows(jobs: "Jobs", listed: Sequence["Job"], *, is_read_only: bool) -> str:
+def job_rows(workspace: Workspace, listed: Sequence["Job"], *, can_stop: bool = True) -> str:
     """A row for each job, as HTML."""
-    return "".join(job_row(job, view_of(jobs, job), is_read_only=is_read_only) for job in listed)
+    can_stop = can_stop and not workspace.is_read_only
+    return "".join(job_row(job, workspace.runs.read(workspace.jobs, job.id), can_stop=can_stop) for job in listed)
 
 
-def job_row(job: "Job", view: RunView, *, is_read_only: bool) -> str:
+def job_row(job: "Job", view: RunView, *, can_stop: bool) -> str:
     title = markup.link(PAGE_OF.get(job.kind, ""), job.title, {"job": job.id})
     since = (
         f"{markup.when(job.finished or job.started or job.created)} · <span class=m-mono>{markup.escape(job.id)}</span>"
     )
-    stop = markup.action("Stop", "job", job.id) if job.state in STOPPABLE and not is_read_only else "<span></span>"
+    stop = markup.action("Stop", "job", job.id) if job.state in STOPPABLE and can_stop else "<span></span>"
     curve = [value for _, value in view.curve("loss")]
     return (
         f'<div class="m-job"><div>{title}<small>{since}</small></div><div>{markup.chip(job.state)}</div>'

@@ -132,7 +132,8 @@ def _listen(
         [form.adapters, form.method], choose, **QUIET,
     )  # fmt: skip
     look = {"fn": partial(merge_form.look, workspace), "inputs": form.inputs, "outputs": quick, **QUIET}
-    draw = {"fn": partial(merge_form.pictures, workspace), "inputs": form.inputs, "outputs": pictures, **QUIET}
+    draw = {"fn": partial(merge_form.pictures, workspace), "inputs": form.inputs, "outputs": pictures,
+            "show_progress": "minimal", "api_visibility": "private"}  # fmt: skip
     moved = [each.input for each in form.inputs if each not in (form.adapters, form.method)]
     gr.on(moved, **look, trigger_mode="always_last", concurrency_limit=4)
     let_go = [each.release for each in (*form.weights, *form.parameters) if isinstance(each, gr.Slider)]

@@ -13,7 +13,6 @@ from medley.ui.address import put_query
 from medley.ui.job_rows import progress_text, took_seconds
 from medley.ui.merge_form import plan, read
 from medley.ui.numbers import duration_text, number_text
-from medley.ui.run_view import view_of
 from medley.ui.workspace import Workspace, attempt
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
@@ -80,7 +79,7 @@ def poll(workspace: Workspace, job_id: str) -> tuple[str, Any]:
     if job is None:
         return problem, gr.Timer(active=False)
     if not job.is_finished:
-        view = view_of(workspace.jobs, job)
+        view = workspace.runs.read(workspace.jobs, job.id)
         line = f"<p class='m-quiet'>{markup.escape(progress_text(job, view))}</p>"
         return markup.progress_bar(view.share, job.title) + line, gr.Timer(active=True)
     if job.state != "done":

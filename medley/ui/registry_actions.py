@@ -12,6 +12,11 @@ from medley.ui import markup, version_view
 from medley.ui.version_view import VersionView
 from medley.ui.workspace import Workspace, attempt
 
+# A download begins by a click; the button that holds the archive stays out of sight and is clicked by the page.
+DOWNLOAD = """() => setTimeout(() => {
+  const place = document.querySelector('#export-archive');
+  (place?.matches('button, a') ? place : place?.querySelector('button, a'))?.click();
+}, 200)"""
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -22,14 +27,16 @@ def build(workspace: Workspace, view: VersionView) -> None:
         links = gr.HTML()
         with gr.Row(elem_classes="m-actions"):
             verify = gr.Button("Verify files", size="sm")
-            export = gr.DownloadButton("Export as zip", size="sm")
+            export = gr.Button("Export as zip", size="sm")
+        archive = gr.DownloadButton("The archive", elem_id="export-archive", elem_classes="m-offstage")
         notice = gr.HTML()
     if not workspace.is_read_only:
         with view.change:
             _build_aliases(workspace, view)
             _build_removal(workspace, view)
     verify.click(partial(verify_version, workspace), view.reference, notice, api_visibility="private")
-    export.click(partial(export_version, workspace), view.reference, [export, notice], api_visibility="private")
+    made = export.click(partial(export_version, workspace), view.reference, [archive, notice], api_visibility="private")
+    made.success(None, None, None, js=DOWNLOAD, api_visibility="private")
     view.reference.change(partial(next_steps, workspace), view.reference, links, **QUIET)
 
 
@@ -109,9 +116,7 @@ def export_version(workspace: Workspace, reference: str) -> tuple[Any, str]:
     path, notice = attempt(make)
     if path is None:
         return gr.skip(), notice
-    return str(path), markup.notice(
-        "good", "The archive is ready; press the button again if it did not start by itself."
-    )
+    return str(path), markup.notice("good", f"{Path(path).name} is ready.")
 
 
 def set_alias(workspace: Workspace, reference: str, alias: str) -> tuple[str, Any]:

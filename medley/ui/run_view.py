@@ -4,13 +4,14 @@ A view remembers how far it has read; reading on from there is cheap however lon
 from the start shows the same. That is why a reloaded tab goes on where it was.
 """
 
+import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medley.jobs import Job, Jobs
+    from medley.jobs import Jobs
 
 CURVES = {"loss": "training loss", "eval_loss": "eval loss"}  # the metrics drawn, and their names in the legend
 MAX_SAMPLES = 60
@@ -93,11 +94,23 @@ class RunView:
         return sorted(dict(self.metrics.get(name, [])).items())
 
 
-def view_of(jobs: "Jobs", job: "Job") -> RunView:
-    """A view of a job that has read everything there is."""
-    view = RunView(job.id)
-    view.read(jobs)
-    return view
+class RunShelf:
+    """The views of the jobs looked at last, so that every look reads only what is new; shared by all tabs."""
+
+    def __init__(self, limit: int = 64) -> None:
+        self._limit = limit
+        self._views: OrderedDict[str, RunView] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, jobs: "Jobs", job_id: str) -> RunView:
+        """A job's view that has read everything there is."""
+        with self._lock:
+            view = self._views.setdefault(job_id, RunView(job_id))
+            self._views.move_to_end(job_id)
+            while len(self._views) > self._limit:
+                self._views.popitem(last=False)
+            view.read(jobs)
+            return view
 
 
 def _whole(value: Any) -> int | None:

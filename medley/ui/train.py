@@ -132,8 +132,7 @@ def _with(wanted: str | None, choices: list[str]) -> list[str]:
 
 def runs_card(workspace: Workspace) -> str:
     """The training runs, the newest first."""
-    jobs = workspace.jobs
-    listed = [job for job in jobs.list(limit=200) if job.kind == "train"][:RUNS_SHOWN]
+    listed = [job for job in workspace.jobs.list(limit=200) if job.kind == "train"][:RUNS_SHOWN]
     if not listed:
         return ""
-    return markup.section("Runs", job_rows(jobs, listed, is_read_only=True))
+    return markup.section("Runs", job_rows(workspace, listed, can_stop=False))

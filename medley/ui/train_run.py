@@ -95,13 +95,12 @@ def poll(workspace: Workspace, job_id: str, state: dict[str, Any] | None, other:
 
 def show(workspace: Workspace, job_id: str, state: dict[str, Any] | None, other: str | None) -> list[Any]:
     """Values for `RunPanel.outputs`. `state` is what the last call returned in second place, or None."""
-    known = state if state and state["job_id"] == job_id else {"job_id": job_id, "view": RunView(job_id), "sent": {}}
+    known = state if state and state["job_id"] == job_id else {"job_id": job_id, "sent": {}}
     job, notice = attempt(lambda: workspace.jobs.get(job_id))
     if job is None:
         head = markup.page_head("Train", "This run is not here.", markup.button_link("train", "All runs"))
         return [job_id, None, head, notice, "", "", "", "", _button(False), _button(False), gr.Timer(active=False)]
-    view: RunView = known["view"]
-    attempt(lambda: view.read(workspace.jobs))
+    view = workspace.runs.read(workspace.jobs, job_id)
     may_change = not workspace.is_read_only
     parts = {
         "head": run_head(job),
@@ -135,8 +134,7 @@ def curves(workspace: Workspace, view: RunView, other: str | None) -> str:
         for (name, legend), tone in zip(CURVES.items(), ("teal", "amber"), strict=True)
     ]
     if other and other not in (NO_OTHER, view.job_id):
-        beside = RunView(other)
-        beside.read(workspace.jobs)
+        beside = workspace.runs.read(workspace.jobs, other)
         series += [
             charts.Series(f"{legend}, {other}", beside.curve(name), tone)
             for (name, legend), tone in zip(CURVES.items(), ("stone", "plum"), strict=True)

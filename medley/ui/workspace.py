@@ -1,7 +1,8 @@
 """What every page works on: the home folder, whether anything may be changed, and the engines that answer.
 
-No page keeps a version or a job in memory between two events: rows and files are read again each time, so that any
-number of tabs, the command line and the workers always see the same. Also here: how an error becomes a sentence.
+No page keeps a version or a job in memory between two events: rows are read again each time and event files are read
+on, so that any number of tabs, the command line and the workers always see the same. Also here: how an error becomes a
+sentence.
 """
 
 import logging
@@ -16,6 +17,7 @@ import gradio as gr
 from hub import Registry, Version, open_registry
 from medley.errors import NotFoundError, ReadOnlyError, UserError
 from medley.ui import markup
+from medley.ui.run_view import RunShelf
 
 if TYPE_CHECKING:
     from medley.jobs import Jobs
@@ -45,6 +47,11 @@ class Workspace:
         from medley.jobs import open_jobs
 
         return open_jobs(self.home)
+
+    @cached_property
+    def runs(self) -> RunShelf:
+        """What the jobs' event files say, read on from where they were read last."""
+        return RunShelf()
 
     @cached_property
     def engines(self) -> "EnginePool":

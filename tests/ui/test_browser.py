@@ -114,8 +114,11 @@ def test_the_whole_loop(
     another_tab(tab, app, browser)
     browse(tab, pictures)
     dry_run(tab, pictures)
+    tab.open("")
+    tab.page.locator("#jobs").get_by_text("sums-short").first.wait_for()
+    tab.look("home", pictures)
     assert tab.faults == []
-    assert len(list(pictures.glob("*.png"))) == 4 * 13
+    assert len(list(pictures.glob("*.png"))) == 4 * 14
 
 
 def import_by_clicking(tab: Watched, file: Path, pictures: Path) -> None:
@@ -219,6 +222,7 @@ def browse(tab: Watched, pictures: Path) -> None:
     page = tab.open("registry")
     field(page, "Search").fill("blend")
     page.locator("#registry-rows").get_by_text("sums-talker").wait_for(state="hidden")
+    tab.look("registry", pictures)
     page.get_by_role("link", name="blended").click()
     page.locator("#lineage svg a").nth(3).wait_for()
     field(page, "Alias").fill("production")
@@ -226,6 +230,9 @@ def browse(tab: Watched, pictures: Path) -> None:
     page.get_by_text("blended:production is now v1.").wait_for()
     page.get_by_role("button", name="Verify files").click()
     page.get_by_text("Every file is what was published.").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export as zip").click()
+    assert download.value.suggested_filename == "blended-v1.zip"
     tab.look("version", pictures)
 
 
