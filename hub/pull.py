@@ -57,6 +57,7 @@ def pull(
     revision: str | None = None,
     token: str | bool | None = False,
     base: str | None = None,
+    base_revision: str | None = None,
     endpoint: str | None = None,
     emit: Emit = ignore_event,
     timeout_s: float | None = None,
@@ -68,6 +69,7 @@ def pull(
         revision: a branch, tag or commit; the default branch otherwise.
         token: for private and gated repos; without one the request is anonymous, never the machine's own login.
         base: the base model, where the adapter's configuration names a path.
+        base_revision: of that base.
         timeout_s: when to give up, in seconds, for the listing and again for the files; by default two minutes, and
             three and what a slow line needs for the bytes.
 
@@ -90,7 +92,9 @@ def pull(
         download_s = timeout_s or default_timeout_s(listing.total_bytes)
         run_within(download_s, lambda deadline: fetch.download(listing, folder, deadline), late.format(download_s))
         metadata = {"source": f"{repo_id}@{listing.commit}"}
-        version, left_out = import_adapter(registry, folder, name, base=base, metadata=metadata)
+        version, left_out = import_adapter(
+            registry, folder, name, base=base, base_revision=base_revision, metadata=metadata
+        )
     if left_out:
         emit("warning", text=f"Left out: {', '.join(left_out)}.")
     return version

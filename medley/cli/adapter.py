@@ -1,11 +1,26 @@
 """`medley adapter …`: what adapters there are, where they came from, in and out."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from medley.cli.output import age_text, json_option, print_facts, print_json, print_table, size_text, time_text
-from medley.cli.versions import as_json_row, print_lineage, print_problems, print_versions
+from medley.cli.output import (
+    age_text,
+    base_text,
+    json_option,
+    print_facts,
+    print_json,
+    print_table,
+    size_text,
+    time_text,
+)
+from medley.cli.versions import as_json_row, print_lineage, print_report, print_versions
+
+if TYPE_CHECKING:
+    from hub import Registry, Version
+    from medley.jobs.artifacts import FoundAdapter
 
 
 @click.group()
@@ -24,46 +39,35 @@ def list_adapters(limit: int, show_all: bool, search: str, as_json: bool) -> Non
 
 
 @adapter.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME_OR_FOLDER")
 @json_option
 def show(name: str, as_json: bool) -> None:
     """What an adapter is, where it came from and what was measured."""
     from hub import open_registry
+    from medley.jobs.artifacts import find_adapter, means_folder
 
     registry = open_registry()
+    if means_folder(name):
+        found = find_adapter(registry, name)
+        show_folder(found, as_json=as_json)
+        return
     version = registry.get(name, kind="adapter")
     if as_json:
-        print_json(
-            {
-                **as_json_row(version),
-                "base_revision": version.base_revision,
-                "size_bytes": version.size_bytes,
-                "metadata": version.metadata,
-                "recipe": version.recipe,
-                "parents": [
-                    {"role": role, "id": parent.id, "name": parent.label}
-                    for role, parent in registry.parents(version.id)
-                    if parent
-                ],
-                "versions": [each.number for each in registry.versions(version.name)],
-                "files": sorted(path.name for path in version.path.iterdir()),
-            }
-        )
+        print_json(version_json(registry, version))
         return
     facts = version.metadata
     print_facts(
         {
             "adapter": version.label,
             "id": f"sha256:{version.id}",
-            "base": version.base if not version.base_revision else f"{version.base} @ {version.base_revision[:8]}",
+            "base": base_text(version.base, version.base_revision),
             "aliases": version.aliases,
             "made by": facts.get("trainer"),
             "method": facts.get("method"),
+            "paper": facts.get("paper"),
             "trained on": facts.get("trained_on"),
-            "rank": facts.get("rank"),
-            "targets": facts.get("targets"),
-            "parameters": f"{facts['parameters']:,}" if "parameters" in facts else None,
-            "size": size_text(version.size_bytes),
+            **_size_facts(facts),
+            "licence": facts.get("licence"),
             "created": f"{time_text(version.created)} ({age_text(version.created)})",
             "parents": [f"{parent.label} ({role})" for role, parent in registry.parents(version.id) if parent],
             "notes": facts.get("notes"),
@@ -71,9 +75,70 @@ def show(name: str, as_json: bool) -> None:
     )
     if facts.get("metrics"):
         click.echo()
-        print_table(["metric", "value"], [(key, f"{value:g}") for key, value in facts["metrics"].items()])
+        print_table(["metric", "value"], [(key, _number_text(value)) for key, value in facts["metrics"].items()])
     if version.recipe:
         click.echo(f"\n{version.recipe.rstrip()}")
+
+
+def version_json(registry: "Registry", version: "Version") -> dict[str, Any]:
+    """What `show --json` prints of a version."""
+    return {
+        **as_json_row(version),
+        "base_revision": version.base_revision,
+        "size_bytes": version.size_bytes,
+        "metadata": version.metadata,
+        "recipe": version.recipe,
+        "parents": [
+            {"role": role, "id": parent.id, "name": parent.label}
+            for role, parent in registry.parents(version.id)
+            if parent
+        ],
+        "versions": [each.number for each in registry.versions(version.name)],
+        "files": [entry.path for entry in registry.files(version.id)],
+    }
+
+
+def show_folder(found: "FoundAdapter", *, as_json: bool) -> None:
+    """The same of an adapter that is not in the registry, as far as its files tell."""
+    from medley.jobs.adapter_facts import adapter_facts
+
+    facts = adapter_facts(found.folder)
+    if as_json:
+        print_json(
+            {
+                "name": found.label,
+                "kind": "adapter",
+                "folder": str(found.folder),
+                "weights_sha256": found.key,
+                "base": found.base,
+                "base_revision": found.base_revision,
+                "metadata": facts,
+            }
+        )
+        return
+    print_facts(
+        {
+            "adapter": found.label,
+            "folder": found.folder,
+            "weights": f"sha256:{found.key}",
+            "base": base_text(found.base, found.base_revision),
+            **_size_facts(facts),
+        }
+    )
+
+
+def _size_facts(facts: Mapping[str, Any]) -> dict[str, object]:
+    """Rank, targets, parameters and size on disk, as far as they are known."""
+    return {
+        "rank": facts.get("rank"),
+        "targets": facts.get("targets"),
+        "parameters": f"{facts['parameters']:,}" if facts.get("parameters") else None,
+        "size": size_text(facts["size_bytes"]) if facts.get("size_bytes") else None,
+    }
+
+
+def _number_text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @adapter.command("import")
@@ -93,7 +158,9 @@ def import_(source: Path, name: str, base: str | None, as_json: bool) -> None:
     if as_json:
         print_json({**as_json_row(version), "left_out": list(left_out)})
         return
-    click.echo(f"Imported {version.label} (sha256:{version.id[:8]}), base {version.base}.")
+    click.echo(
+        f"Imported {version.label} (sha256:{version.id[:8]}), base {base_text(version.base, version.base_revision)}."
+    )
     if left_out:
         click.echo(f"Left out: {', '.join(left_out)}.")
 
@@ -111,13 +178,22 @@ def export(name: str, out: Path) -> None:
 
 @adapter.command()
 @click.argument("name", required=False)
-@click.option("--all", "every", is_flag=True, help="Check every version.")
+@click.option("--all", "every", is_flag=True, help="Check every version of every adapter.")
 @json_option
 def verify(name: str | None, every: bool, as_json: bool) -> None:
     """Re-hash an adapter's files; exit code 1 when one is missing, changed or extra."""
-    if not name and not every:
-        raise click.UsageError("Give a NAME, or --all.")
-    print_problems(name, as_json=as_json)
+    from hub import VerifyReport, open_registry
+
+    if (name is None) != every:
+        raise click.UsageError("Give either a NAME or --all.")
+    registry = open_registry()
+    if name is not None:
+        ids = [registry.get(name, kind="adapter").id]
+    else:
+        names = [each.name for each in registry.list("adapter", limit=None)]
+        ids = list(dict.fromkeys(version.id for each in names for version in registry.versions(each)))
+    problems = [problem for id in ids for problem in registry.verify(id).problems]
+    print_report(VerifyReport(len(ids), problems, []), as_json=as_json)
 
 
 @adapter.command()
@@ -133,15 +209,13 @@ def alias(name: str, alias_name: str, remove: bool, history: bool) -> None:
     version = registry.get(name, kind="adapter")
     if history:
         for move in registry.alias_history(version.name, alias_name):
-            target = f"v{move.number}" if move.number else "removed"
-            click.echo(f"{time_text(move.moved)}  {target}")
-        return
-    if remove:
+            click.echo(f"{time_text(move.time)}  {f'v{move.to_number}' if move.to_number else 'removed'}")
+    elif remove:
         registry.remove_alias(version.name, alias_name)
         click.echo(f"{version.name}:{alias_name} is gone.")
-        return
-    registry.set_alias(version.name, alias_name, version.number)
-    click.echo(f"{version.name}:{alias_name} -> v{version.number}")
+    else:
+        registry.set_alias(version.name, alias_name, version.number)
+        click.echo(f"{version.name}:{alias_name} -> v{version.number}")
 
 
 @adapter.command()
@@ -149,15 +223,23 @@ def alias(name: str, alias_name: str, remove: bool, history: bool) -> None:
 @json_option
 def lineage(name: str, as_json: bool) -> None:
     """What an adapter was made from, and what was made from it."""
-    print_lineage(name, as_json=as_json)
+    from hub import open_registry
+
+    registry = open_registry()
+    print_lineage(registry, registry.get(name, kind="adapter"), as_json=as_json)
 
 
 @adapter.command()
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Even if something was made from it or an alias points at it.")
-def rm(name: str, force: bool) -> None:
-    """Hide a version; `medley registry gc` deletes hidden files later."""
+@click.option("--undo", is_flag=True, help="Bring a removed version (NAME:v3) back.")
+def rm(name: str, force: bool, undo: bool) -> None:
+    """Hide a version; `medley registry gc` deletes what was hidden for an hour."""
     from hub import open_registry
 
-    version = open_registry().remove(name, force=force)
-    click.echo(f"Hid {version.label}. `medley registry gc` frees its space.")
+    registry = open_registry()
+    if undo:
+        click.echo(f"{registry.restore(name).label} is back.")
+        return
+    removed = registry.remove(registry.get(name, kind="adapter").label, force=force)
+    click.echo(f"Hid {removed.label}. Bring it back with: medley adapter rm {removed.label} --undo")

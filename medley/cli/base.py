@@ -2,7 +2,7 @@
 
 import click
 
-from medley.cli.output import json_option, print_facts, print_json
+from medley.cli.output import base_text, json_option, print_facts, print_json
 from medley.cli.versions import as_json_row, print_versions
 
 
@@ -37,7 +37,8 @@ def show(name: str, as_json: bool) -> None:
     print_facts(
         {
             "base": version.label,
-            "hub id": version.base,
+            "id": f"sha256:{version.id}",
+            "model": base_text(version.base),
             "revision": version.base_revision,
             "source": facts.get("source"),
             "folder": facts.get("folder"),
@@ -52,14 +53,15 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("source", metavar="HUB_ID_OR_PATH")
 @click.option("--name", help="Name in the registry; made from the source when not given.")
 @click.option("--revision", help="Branch, tag or commit on the Hub; the commit behind it is recorded.")
+@click.option("--hub-id", help="Of a folder: the model on the Hub that it is a copy of, at --revision.")
 @json_option
-def add(source: str, name: str | None, revision: str | None, as_json: bool) -> None:
+def add(source: str, name: str | None, revision: str | None, hub_id: str | None, as_json: bool) -> None:
     """Record a base: a Hub id (downloaded when first used) or a local folder."""
     from hub import open_registry
     from medley.jobs.artifacts import add_base
 
-    version = add_base(open_registry(), source, name, revision)
+    version = add_base(open_registry(), source, name, revision, hub_id=hub_id)
     if as_json:
         print_json(as_json_row(version))
         return
-    click.echo(f"Added base {version.label} ({version.base}).")
+    click.echo(f"Added base {version.label} ({base_text(version.base, version.base_revision)}).")

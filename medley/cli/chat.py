@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medley.cli.flags import flags_from, given
+from medley.cli.progress import progress_bar
 from medley.lm.sampling import Sampling
 from medley.options import from_mapping
 
@@ -23,16 +24,23 @@ def chat(names: tuple[str, ...], prompt: str | None, base: str | None, **samplin
     from medley.jobs.panes import open_panes
 
     settings = from_mapping(Sampling, given(sampling))
-    panes = open_panes(open_registry(), names, base=base)
+    with progress_bar("Loading") as emit:
+        panes = open_panes(open_registry(), names, base=base, emit=emit)
     if prompt is not None:
         answer(panes, [[{"role": "user", "content": prompt}] for _ in panes.labels], settings)
-        return
+    else:
+        converse(panes, settings)
+
+
+def converse(panes: "OpenPanes", settings: Sampling) -> None:
+    """Questions from stdin until it ends; each pane remembers its own answers."""
     click.echo("Ctrl-D ends the conversation.", err=True)
     histories: list[list[dict[str, str]]] = [[] for _ in panes.labels]
     while True:
         try:
-            text = click.prompt("you", prompt_suffix="> ")
+            text = click.prompt("you", prompt_suffix="> ", err=True)
         except click.Abort:
+            click.echo(err=True)
             return
         for history in histories:
             history.append({"role": "user", "content": text})
@@ -40,7 +48,7 @@ def chat(names: tuple[str, ...], prompt: str | None, base: str | None, **samplin
             history.append({"role": "assistant", "content": reply})
 
 
-def answer(panes: "OpenPanes", histories: list[list[dict[str, str]]], settings: Any) -> list[str]:
+def answer(panes: "OpenPanes", histories: list[list[dict[str, str]]], settings: Sampling) -> list[str]:
     """Print each pane's answer: streamed when there is one pane, in full when there are several."""
     texts = [""] * len(histories)
     is_alone = len(histories) == 1

@@ -25,22 +25,23 @@ def compare(
     """Answer the same prompts with adapters, blends (a=0.6+b=0.4) and the plain model (base)."""
     from hub import open_registry
     from medley.corpus.behaviours import BEHAVIOURS
+    from medley.jobs.comparison import check_answers_path, read_prompts, shares, write_answers
     from medley.jobs.comparison import compare as run
-    from medley.jobs.comparison import read_prompts, shares, write_answers
     from medley.jobs.panes import open_panes
 
     prompts = read_prompts(prompts_path)
+    if out is not None:
+        check_answers_path(out)
     settings = from_mapping(Sampling, given(sampling))
-    panes = open_panes(open_registry(), names, base=base)
     with progress_bar("Comparing") as emit:
-        answers = run(panes, prompts, settings, emit)
+        answers = run(open_panes(open_registry(), names, base=base, emit=emit), prompts, settings, emit)
     if out is not None:
         write_answers(answers, out)
     checks = {name: behaviour.check for name, behaviour in BEHAVIOURS.items()}
     table = shares(answers, checks)
     if as_json:
-        print_json({"prompts": len(prompts), "panes": list(panes.labels), "behaviours": table})
+        print_json({"prompts": len(prompts), "panes": list(table), "behaviours": table})
         return
     print_table(["pane", *checks], [(pane, *(f"{share:.0%}" for share in row.values())) for pane, row in table.items()])
     if out is not None:
-        click.echo(f"\nAnswers: {out}")
+        click.echo(f"\nWrote {out}.")

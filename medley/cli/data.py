@@ -28,30 +28,32 @@ def list_datasets(limit: int, show_all: bool, as_json: bool) -> None:
 @json_option
 def show(name: str, as_json: bool) -> None:
     """What an import found, fixed and dropped."""
-    import json
-
     from hub import open_registry
+    from medley.corpus import read_report
 
     version = open_registry().get(name, kind="dataset")
-    report = json.loads((version.path / "dataset.json").read_text(encoding="utf-8"))
+    report = read_report(version.path)
     if as_json:
-        print_json({**as_json_row(version), "report": report})
+        print_json({**as_json_row(version), "report": report.to_json()})
         return
     print_facts(
         {
             "dataset": version.label,
             "id": f"sha256:{version.id}",
-            "format": report["format"],
-            "kind": report["kind"],
-            "rows": ", ".join(f"{count} {split}" for split, count in report["rows"].items()),
-            "licence": report.get("licence"),
-            "source": report.get("source"),
+            "format": report.format,
+            "kind": report.kind,
+            "rows": ", ".join(f"{count} {split}" for split, count in report.rows.items()),
+            "licence": report.licence,
+            "source": report.source,
         }
     )
-    counts = [(stage, what, count) for stage in ("found", "fixed", "dropped") for what, count in report[stage].items()]
+    stages = {"found": report.found, "fixed": report.fixed, "dropped": report.dropped}
+    counts = [(stage, what, count) for stage, found in stages.items() for what, count in found.items()]
     if counts:
         click.echo()
         print_table(["stage", "what", "rows"], counts)
+    for warning in report.warnings():
+        click.echo(f"\nWarning: {warning}")
 
 
 @data.command("import")

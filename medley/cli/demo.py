@@ -2,7 +2,7 @@
 
 import click
 
-from medley.cli.follow import follow
+from medley.cli.follow import follow, must_be_done
 from medley.cli.output import json_option, print_json, print_table
 from medley.cli.progress import progress_bar
 from medley.cli.publish import plan_json, show_plan
@@ -14,16 +14,16 @@ def demo(as_json: bool) -> None:
     """Import two datasets, train two adapters, merge them four ways, compare, dry-run a push."""
     from hub import open_registry
     from medley.jobs import JobSpec, open_jobs
-    from medley.jobs.demo import compare_artifacts, make_artifacts, must_be_done
+    from medley.jobs.demo import compare_artifacts, make_artifacts
 
     registry, jobs = open_registry(), open_jobs()
 
     def run(spec: JobSpec) -> str:
-        if not as_json:
-            click.echo(f"{spec.title} …", err=True)
-        ended = follow(jobs, jobs.submit(spec), is_quiet=as_json)
-        must_be_done(ended.state, ended.error, spec.title)
-        return ended.result or ""
+        job = jobs.submit(spec)
+        click.echo(f"Job {job.id}: {job.title}", err=True)
+        ended = follow(jobs, job)
+        must_be_done(ended)
+        return str(ended.result)
 
     make_artifacts(registry, run)
     with progress_bar("Comparing") as emit:
@@ -42,6 +42,6 @@ def demo(as_json: bool) -> None:
         ["merge", *behaviours],
         [(name, *(f"{row[each]:.0%}" for each in behaviours)) for name, row in result.kept.items()],
     )
-    click.echo("\nWhat `medley push demo-ties` would upload (nothing was sent)\n")
+    click.echo("\nWhat `medley push demo-ties` would upload; nothing was sent\n")
     show_plan(result.plan)
     click.echo("\nNext: medley app, or medley chat base demo-pirate demo-tidy demo-ties")

@@ -25,20 +25,41 @@ def submit(spec: "JobSpec", *, in_background: bool, as_json: bool) -> None:
     jobs = open_jobs()
     job = jobs.submit(spec)
     if in_background:
-        if as_json:
-            print_json(job_json(job))
-        else:
-            click.echo(f"Job {job.id} is {job.state}. Follow it: medley job logs {job.id} -f")
+        report_start(job, as_json=as_json)
         return
-    ended = follow(jobs, job, is_quiet=as_json)
+    click.echo(f"Job {job.id}: {job.title}", err=True)
+    ended = follow(jobs, job)
     if as_json:
         print_json(job_json(ended))
-    if ended.state == "running":
-        click.echo(f"Job {job.id} goes on. Follow it: medley job logs {job.id} -f", err=True)
-    elif ended.state != "done":
-        raise JobError(ended.error or f"Job {ended.id} is {ended.state}. Its log: medley job logs {ended.id}")
-    elif not as_json:
+    must_be_done(ended)
+    if not as_json:
         click.echo(f"Done: {ended.output_name} (sha256:{(ended.result or '')[:8]}).")
+
+
+def report_start(job: "Job", *, as_json: bool) -> None:
+    """What to say of a job that goes on by itself."""
+    if as_json:
+        print_json(job_json(job))
+    else:
+        click.echo(f"Job {job.id} is {job.state}. {_how_to_follow(job)}")
+
+
+def must_be_done(job: "Job") -> None:
+    """Nothing, if the job has reached its end.
+
+    Raises:
+        click.Abort: the user left it running; what a script would do next needs the result.
+        JobError: it failed, was stopped, or got lost.
+    """
+    if not job.is_finished:
+        click.echo(f"Job {job.id} goes on. {_how_to_follow(job)}", err=True)
+        raise click.Abort
+    if job.state != "done":
+        raise JobError(job.error or f"Job {job.id} was {job.state}. Go on with it: medley job retry {job.id}")
+
+
+def _how_to_follow(job: "Job") -> str:
+    return f"Follow it: medley job logs {job.id} -f"
 
 
 def job_json(job: "Job") -> dict[str, Any]:
@@ -47,44 +68,27 @@ def job_json(job: "Job") -> dict[str, Any]:
     return {**{name: getattr(job, name) for name in names}, "resumed_from": job.resumed_from, "folder": str(job.folder)}
 
 
-def follow(jobs: "Jobs", job: "Job", *, is_quiet: bool = False) -> "Job":
-    """Show a job's events until it ends; returns it as it then is (still running if the user left it so)."""
+def follow(jobs: "Jobs", job: "Job") -> "Job":
+    """Show a job's events until it ends; returns it as it then is (not finished if the user left it running)."""
     try:
-        if is_quiet:
-            return jobs.wait(job.id)
         return _follow_with_bar(jobs, job)
     except KeyboardInterrupt:
-        if sys.stdin.isatty() and click.confirm("\nStop the job? (No leaves it running.)", default=False):
+        if sys.stdin.isatty() and click.confirm("\nStop the job? (No leaves it running.)", default=False, err=True):
             jobs.stop(job.id)
             return jobs.wait(job.id)
         return jobs.get(job.id)
 
 
 def _follow_with_bar(jobs: "Jobs", job: "Job") -> "Job":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from medley.cli.progress import open_bar, show_event
+    from medley.jobs import follow_job
 
-    from medley.jobs.follow import follow_job
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}"),
-    )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task(job.title, total=None, numbers="")
-        numbers: dict[str, float] = {}
+    numbers: dict[str, float] = {}
+    with open_bar(job.title) as bar:
         for event in follow_job(jobs, job.id):
-            if event["kind"] == "progress":
-                description = event.get("text") or job.title
-                progress.update(bar, completed=event["step"], total=event["total"] or None, description=description)
-            elif event["kind"] == "metric":
+            show_event(bar, event["kind"], event)
+            if event["kind"] == "metric":
                 numbers |= {name: event[name] for name in SHOWN_METRICS if event.get(name) is not None}
                 shown = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
-                progress.update(bar, numbers=shown)
-            elif event["kind"] in {"warning", "error"}:
-                console.print(f"{event['kind'].capitalize()}: {event['text']}", markup=False, highlight=False)
+                bar.update(bar.task_ids[0], numbers=shown)
     return jobs.get(job.id)

@@ -1,11 +1,11 @@
 """`medley job …`: what runs, what ran, its log, and stopping or retrying it."""
 
-import time
-
 import click
 
-from medley.cli.follow import follow, job_json
+from medley.cli.follow import follow, job_json, report_start
 from medley.cli.output import age_text, json_option, print_facts, print_json, print_table, time_text
+
+LOG_LINES = 200
 
 
 @click.group()
@@ -15,12 +15,13 @@ def job() -> None:
 
 @job.command("list")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="Newest jobs shown.")
+@click.option("--all", "show_all", is_flag=True, help="Show every job.")
 @json_option
-def list_jobs(limit: int, as_json: bool) -> None:
+def list_jobs(limit: int, show_all: bool, as_json: bool) -> None:
     """The newest jobs first."""
     from medley.jobs import open_jobs
 
-    found = open_jobs().list(limit=limit)
+    found = open_jobs().list(limit=None if show_all else limit)
     if as_json:
         print_json([job_json(each) for each in found])
     elif not found:
@@ -61,7 +62,7 @@ def show(job_id: str, as_json: bool) -> None:
 @click.argument("job_id", metavar="ID")
 @click.option("-f", "--follow", "keep_following", is_flag=True, help="Stay until the job ends.")
 def logs(job_id: str, keep_following: bool) -> None:
-    """The job's log; with -f its progress until it ends."""
+    """The last lines of the job's log; with -f its progress until it ends."""
     from medley.jobs import open_jobs
 
     jobs = open_jobs()
@@ -70,7 +71,11 @@ def logs(job_id: str, keep_following: bool) -> None:
         ended = follow(jobs, found)
         click.echo(f"Job {ended.id} is {ended.state}." + (f" {ended.error}" if ended.error else ""))
         return
-    click.echo(jobs.log_tail(found.id, lines=200))
+    log = jobs.log_tail(found.id, lines=LOG_LINES)
+    if log:
+        click.echo(log)
+    else:
+        click.echo(f"Job {found.id} is {found.state} and has printed nothing.", err=True)
 
 
 @job.command()
@@ -79,10 +84,8 @@ def stop(job_id: str) -> None:
     """End a job; a training keeps its last checkpoint."""
     from medley.jobs import open_jobs
 
-    jobs = open_jobs()
-    jobs.stop(job_id)
-    time.sleep(0.2)
-    click.echo(f"Job {job_id} is {jobs.get(job_id).state}.")
+    stopped = open_jobs().stop(job_id)
+    click.echo(f"Job {stopped.id} is {stopped.state}.")
 
 
 @job.command()
@@ -92,8 +95,4 @@ def retry(job_id: str, as_json: bool) -> None:
     """Run it again as a new job, a training from its last checkpoint."""
     from medley.jobs import open_jobs
 
-    again = open_jobs().retry(job_id)
-    if as_json:
-        print_json(job_json(again))
-        return
-    click.echo(f"Job {again.id} is {again.state}. Follow it: medley job logs {again.id} -f")
+    report_start(open_jobs().retry(job_id), as_json=as_json)

@@ -1,16 +1,22 @@
 """`medley …`: the table of commands, loaded only when one is called, and the one place where errors become exit codes.
 
-Exit codes: 0; 1 for what a user can mend (stderr says what and how); 2 for wrong usage.
+Exit codes: 0; 1 for what a user can mend (stderr says what and how); 2 for wrong usage; 130 after Ctrl-C and 141 when
+the reader of a pipe has left, as the shell has them. Anything unforeseen ends with its traceback.
 """
 
 import importlib
+import os
+import select
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import click
 
 from medley import __version__
 from medley.errors import UserError
+
+INTERRUPTED, READER_LEFT = 130, 141  # 128 + SIGINT, 128 + SIGPIPE
 
 
 class Entry(NamedTuple):
@@ -22,7 +28,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
-    "app": Entry("medley.cli.serve", "app", "Open the app in a browser."),
+    "app": Entry("medley.cli.serve", "app", "Serve the app in a browser."),
     "demo": Entry("medley.cli.demo", "demo", "The whole loop on the bundled base, in minutes on a CPU."),
     "base": Entry("medley.cli.base", "base", "Base models: list, show, add."),
     "data": Entry("medley.cli.data", "data", "Datasets: list, show, import, preview, export."),
@@ -67,12 +73,42 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The console script: what a user caused is one message and exit code 1."""
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what the arguments say; the exit code."""
     try:
-        cli.main(standalone_mode=True)
+        with cli.make_context("medley", list(arguments)) as context:
+            cli.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
     except UserError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        return 1
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        if not has_reader_left():
+            raise
+        return READER_LEFT
+    return 0
+
+
+def has_reader_left() -> bool:
+    """True when stdout or stderr is a pipe that nobody reads any more; what is still buffered is then thrown away."""
+    has_left = False
+    for stream in (sys.stdout, sys.stderr):
+        poll = select.poll()
+        poll.register(stream, 0)
+        if poll.poll(0):  # only errors are asked for
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python complains at exit
+            has_left = True
+    return has_left
 
 
 if __name__ == "__main__":

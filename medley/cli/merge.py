@@ -33,7 +33,7 @@ def method_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("inputs", metavar="RECIPE.yaml | NAME[=WEIGHT]…", nargs=-1, required=True)
-@click.option("--name", help="Name of the new adapter in the registry.")
+@click.option("--name", help="Name of the new adapter; by default that of the recipe file.")
 @click.option("--method", type=click.Choice(list(METHODS)), help="How to merge; not with a recipe file.")
 @click.option("--space", type=click.Choice(["core", "delta"]), help="Where elementwise methods look. [default core]")
 @click.option("--rank", help="auto, exact, a whole number, or energy:0.99. [default auto]")
@@ -65,20 +65,24 @@ def merge(
     if dry_run:
         report(merge_preflight(registry, recipe), as_json=as_json)
         return
-    if name is None:
+    if name is None and not is_recipe(inputs):
         raise click.UsageError("Missing option '--name'.")
-    spec = merge_spec(registry, recipe, name=name)
+    spec = merge_spec(registry, recipe, name=name or Path(inputs[0]).stem)
     submit(spec, in_background=background, as_json=as_json)
+
+
+def is_recipe(inputs: tuple[str, ...]) -> bool:
+    """Whether the arguments are a recipe file, rather than adapters."""
+    return len(inputs) == 1 and Path(inputs[0]).suffix in {".yaml", ".yml"}
 
 
 def read_inputs(inputs: tuple[str, ...], method: str | None, settings: dict[str, Any]) -> "Recipe":
     """The recipe that the arguments name or describe."""
     from merging import parse_recipe, recipe_from_weights
 
-    is_recipe = len(inputs) == 1 and Path(inputs[0]).suffix in {".yaml", ".yml"}
-    if is_recipe and (method or given(settings)):
-        raise click.UsageError("A recipe file says everything itself; leave the other flags out.")
-    if is_recipe:
+    if is_recipe(inputs):
+        if method or given(settings):
+            raise click.UsageError("A recipe file says everything itself; leave the other flags out.")
         return parse_recipe(Path(inputs[0]))
     if method is None:
         raise click.UsageError("Give --method, or a recipe file.")

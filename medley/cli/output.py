@@ -41,6 +41,19 @@ def size_text(size_bytes: float) -> str:
     return f"{size_bytes:.1f} TB"
 
 
+def base_text(base: str | None, revision: str | None = None) -> str:
+    """A base for people: a Hub id, with the beginning of its commit; of a folder's digest the beginning."""
+    if base is None:
+        return "-"
+    name = base[: len("folder:") + 8] if base.startswith("folder:") else base
+    return f"{name} @ {revision[:8]}" if revision else name
+
+
+def count_of(number: int, word: str) -> str:
+    """`1 folder`, `3 folders`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def age_text(moment: float, now: Callable[[], float] = time.time) -> str:
     """`5 min ago`, from seconds since 1970."""
     seconds = max(0.0, now() - moment)

@@ -1,13 +1,18 @@
 """`medley push` and `medley pull`: the way to the Hugging Face Hub and back."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from medley.cli.output import json_option, print_json, print_table, size_text
+from medley.cli.output import base_text, json_option, print_json, print_table, size_text
+from medley.cli.progress import print_steps
 from medley.cli.versions import as_json_row
 from medley.errors import HubError
+
+if TYPE_CHECKING:
+    from hub import Registry
+    from hub.plan import PushPlan
 
 
 @click.command()
@@ -25,18 +30,23 @@ def push(name: str, repo_id: str, private: bool, dry_run: bool, as_json: bool) -
     plan = plan_push(registry, name, repo_id, private=private)
     if not as_json:
         show_plan(plan)
-    if dry_run:
-        if as_json:
-            print_json(plan_json(plan))
-        plan.require_ok()
-        return
+    elif dry_run or plan.refusals:
+        print_json(plan_json(plan))
+    plan.require_ok()
+    if not dry_run:
+        _publish(registry, plan, as_json=as_json)
+    elif not as_json:
+        click.echo("\nA dry run: nothing was sent.")
+
+
+def _publish(registry: "Registry", plan: "PushPlan", *, as_json: bool) -> None:
     from hub.push import push as run_push
 
-    result = run_push(registry, plan, token=_token(), emit=_progress(is_quiet=as_json))
+    result = run_push(registry, plan, token=_token(), emit=print_steps())
     if as_json:
         print_json({**plan_json(plan), "url": result.url, "commit": result.commit, "tag": result.tag})
         return
-    click.echo(f"Published {result.url} at {result.commit[:8]}, tagged {result.tag}; every file was checked.")
+    click.echo(f"\nPublished {result.url} at {result.commit[:8]}, tagged {result.tag}; every file was checked.")
 
 
 @click.command()
@@ -52,18 +62,26 @@ def pull(repo_id: str, name: str, revision: str | None, base: str | None, as_jso
     from medley.jobs.artifacts import base_identity
 
     registry = open_registry()
-    hub_id = base_identity(registry, base)[0] if base else None
-    token = os.environ.get("HF_TOKEN") or False
+    hub_id, base_revision = base_identity(registry, base) if base else (None, None)
     version = run_pull(
-        registry, repo_id, name, revision=revision, token=token, base=hub_id, emit=_progress(is_quiet=as_json)
+        registry,
+        repo_id,
+        name,
+        revision=revision,
+        token=os.environ.get("HF_TOKEN") or False,
+        base=hub_id,
+        base_revision=base_revision,
+        emit=print_steps(),
     )
     if as_json:
         print_json(as_json_row(version))
         return
-    click.echo(f"Pulled {version.label} (sha256:{version.id[:8]}), base {version.base}.")
+    click.echo(
+        f"Pulled {version.label} (sha256:{version.id[:8]}), base {base_text(version.base, version.base_revision)}."
+    )
 
 
-def show_plan(plan: Any) -> None:
+def show_plan(plan: "PushPlan") -> None:
     """The exact files, and what was checked."""
     click.echo(f"{plan.repo_id} ({plan.visibility})\n")
     print_table(["file", "size", "sha256"], [(path, size_text(size), digest[:8]) for path, size, digest in plan.files])
@@ -71,7 +89,7 @@ def show_plan(plan: Any) -> None:
     print_table(["check", "state", "what it says"], plan.checks)
 
 
-def plan_json(plan: Any) -> dict[str, Any]:
+def plan_json(plan: "PushPlan") -> dict[str, Any]:
     return {
         "repo_id": plan.repo_id,
         "visibility": plan.visibility,
@@ -89,11 +107,3 @@ def _token() -> str:
             "and set HF_TOKEN for this command."
         )
     return token
-
-
-def _progress(*, is_quiet: bool) -> Any:
-    def emit(kind: str, **fields: Any) -> None:
-        if not is_quiet and fields.get("text"):
-            click.echo(fields["text"], err=True)
-
-    return emit

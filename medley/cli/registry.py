@@ -1,9 +1,11 @@
 """`medley registry …`: the store as a whole, over every kind."""
 
+import dataclasses
+
 import click
 
-from medley.cli.output import json_option, print_json, size_text
-from medley.cli.versions import print_problems
+from medley.cli.output import count_of, json_option, print_json, size_text
+from medley.cli.versions import print_report
 
 
 @click.group()
@@ -15,7 +17,9 @@ def registry() -> None:
 @json_option
 def verify(as_json: bool) -> None:
     """Re-hash every file of every version; exit code 1 when one is missing, changed or extra."""
-    print_problems(None, as_json=as_json)
+    from hub import open_registry
+
+    print_report(open_registry().verify(), as_json=as_json)
 
 
 @registry.command()
@@ -26,9 +30,13 @@ def gc(as_json: bool) -> None:
 
     report = open_registry().gc()
     if as_json:
-        print_json({"removed": list(report.removed), "freed_bytes": report.freed_bytes})
+        print_json(dataclasses.asdict(report))
         return
-    click.echo(f"Removed {len(report.removed)} folders, freed {size_text(report.freed_bytes)}.")
+    for label in report.removed:
+        click.echo(f"Removed {label}.")
+    click.echo(f"Freed {size_text(report.freed_bytes)} in {count_of(len(report.folders), 'folder')}.")
+    if report.waiting:
+        click.echo(f"Not yet, because they were removed just now or are still needed: {', '.join(report.waiting)}.")
 
 
 @registry.command()

@@ -1,14 +1,16 @@
 """What every noun says of versions: rows, problems found by verify, lineage."""
 
-import sys
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from medley.cli.output import age_text, print_json, print_table
+from medley.cli.output import age_text, base_text, count_of, print_json, print_table
+from medley.errors import ProblemsError
 
 if TYPE_CHECKING:
-    from hub import Version
+    from hub import Registry, Version
+    from hub.verify import VerifyReport
 
 
 def as_json_row(version: "Version") -> dict[str, Any]:
@@ -32,7 +34,7 @@ def print_versions(kind: str, *, limit: int | None, search: str = "", as_json: b
     if as_json:
         print_json([as_json_row(version) for version in versions])
     elif not versions:
-        click.echo(f"No {kind}s yet.", err=True)
+        click.echo(f"No {kind} fits '{search}'." if search else f"No {kind}s yet.", err=True)
     else:
         print_table(
             ["name", "version", "id", "base", "aliases", "created"],
@@ -41,7 +43,7 @@ def print_versions(kind: str, *, limit: int | None, search: str = "", as_json: b
                     each.name,
                     f"v{each.number}",
                     each.id[:8],
-                    each.base or "-",
+                    base_text(each.base),
                     ", ".join(each.aliases) or "-",
                     age_text(each.created),
                 )
@@ -50,34 +52,27 @@ def print_versions(kind: str, *, limit: int | None, search: str = "", as_json: b
         )
 
 
-def print_problems(ref: str | None, *, as_json: bool) -> None:
-    """Verify one version or all of them; ends the program with 1 when something is wrong."""
-    from hub import open_registry
+def print_report(report: "VerifyReport", *, as_json: bool) -> None:
+    """What verifying found.
 
-    report = open_registry().verify(ref)
-    problems = [{"id": each.id, "name": each.name, "path": each.path, "what": each.what} for each in report.problems]
+    Raises:
+        ProblemsError: something is wrong.
+    """
     if as_json:
+        problems = [dataclasses.asdict(each) for each in report.problems]
         print_json({"checked": report.checked, "problems": problems, "unreferenced": list(report.unreferenced)})
     else:
-        for each in problems:
-            click.echo(f"{each['what']}: {each['name']} {each['path']}", err=True)
-        word = "version" if report.checked == 1 else "versions"
-        click.echo(
-            f"Checked {report.checked} {word}: {len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}."
-        )
+        click.echo(f"Checked {count_of(report.checked, 'version')}: {count_of(len(report.problems), 'problem')}.")
         if report.unreferenced:
-            click.echo(f"{len(report.unreferenced)} unreferenced folders; `medley registry gc` removes them.")
-    if problems:
-        sys.exit(1)
+            rest = count_of(len(report.unreferenced), "unreferenced folder")
+            click.echo(f"{rest} in the store; `medley registry gc` deletes what no version uses.")
+    if report.problems:
+        raise ProblemsError("the registry", [f"{problem}." for problem in report.problems])
 
 
-def print_lineage(ref: str, *, as_json: bool) -> None:
+def print_lineage(registry: "Registry", version: "Version", *, as_json: bool) -> None:
     """The graph around a version, from what it was made of to what was made of it."""
-    from hub import open_registry
-
-    registry = open_registry()
-    version = registry.get(ref)
-    graph = registry.lineage(ref)
+    graph = registry.lineage(version.label)
     if as_json:
         print_json(
             {
@@ -86,7 +81,10 @@ def print_lineage(ref: str, *, as_json: bool) -> None:
             }
         )
         return
-    label = {node.id: f"{node.kind} {node.label}" for node in graph.nodes}
-    click.echo(label[version.id])
-    for parent, child, role in graph.edges:
-        click.echo(f"  {label[parent]} --{role}--> {label[child]}")
+    labels = {**{node.id: node.label for node in graph.nodes}, version.id: version.label}
+    order = {node.id: number for number, node in enumerate(graph.nodes)}
+    if not graph.edges:
+        click.echo(f"{labels[version.id]} has no parents and no children.")
+    for parent, child, role in sorted(graph.edges, key=lambda edge: (order[edge[1]], order.get(edge[0], -1))):
+        known = labels.get(parent, f"sha256:{parent[:8]}, which is not in this registry")
+        click.echo(f"{labels[child]} <- {known} ({role})")

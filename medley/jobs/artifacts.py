@@ -37,6 +37,7 @@ __all__ = [
     "default_base",
     "find_adapter",
     "find_base",
+    "means_folder",
 ]
 
 CONFIG_FILE = "adapter_config.json"
@@ -78,7 +79,7 @@ def find_adapter(registry: "Registry", ref: str, *, may_open_paths: bool = True,
         AdapterFormatError, ProblemsError: there is a folder or repo, but its adapter is not acceptable.
         HubError: the Hub does not know it, or cannot be asked.
     """
-    if may_open_paths and (looks_like_path(ref) or os.path.isfile(os.path.join(ref, CONFIG_FILE))):
+    if may_open_paths and means_folder(ref):
         return _from_folder(local_path(ref))
     if HUB_ID.fullmatch(ref.partition("@")[0]):
         return _from_hub(registry, ref, token)
@@ -87,6 +88,11 @@ def find_adapter(registry: "Registry", ref: str, *, may_open_paths: bool = True,
         article = "an" if version.kind[0] in "aeiou" else "a"
         raise InvalidNameError(f"'{ref}' is {article} {version.kind}, not an adapter.")
     return FoundAdapter(version.label, version.id, version.path, version, version.base, version.base_revision)
+
+
+def means_folder(ref: str) -> bool:
+    """Whether a reference is a path: it begins as one, or there is a folder of that name with an adapter in it."""
+    return looks_like_path(ref) or os.path.isfile(os.path.join(ref, CONFIG_FILE))
 
 
 def _from_folder(folder: Path) -> FoundAdapter:

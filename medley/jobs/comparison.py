@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medley.errors import DatasetError, ParameterError
+from medley.errors import DatasetError, NotFoundError, ParameterError, StorageError
 from medley.events import Emit, ignore_event
 
 if TYPE_CHECKING:
@@ -45,12 +45,17 @@ def read_prompts(path: Path) -> list[str]:
     """One prompt a line of a text file, or the `prompt` of each line of a .jsonl file.
 
     Raises:
-        DatasetError: the file cannot be read, or holds no prompt.
+        NotFoundError: there is no such file.
+        DatasetError: it cannot be read, or holds no prompt.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"The prompts in {path} cannot be read: {error}.") from error
+    except FileNotFoundError as error:
+        raise NotFoundError(f"There is no file {path} with prompts.") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"The prompts in {path} are not UTF-8 text.") from error
+    except OSError as error:
+        raise DatasetError(f"The prompts in {path} cannot be read: {error.strerror or error}.") from error
     prompts = [_prompt_of(line, number) for number, line in enumerate(lines, 1)] if path.suffix == ".jsonl" else lines
     if not prompts:
         raise DatasetError(f"{path} holds no prompts: write one a line.")
@@ -93,15 +98,31 @@ def write_answers(answers: Sequence[Answer], path: Path) -> None:
     """Keep the answers as .jsonl (a record a line) or .html (a page that needs nothing else).
 
     Raises:
-        ParameterError: another suffix.
+        ParameterError, NotFoundError: as `check_answers_path`.
+        StorageError: it cannot be written.
     """
+    check_answers_path(path)
     if path.suffix == ".jsonl":
-        lines = [json.dumps(asdict(answer), ensure_ascii=False) for answer in answers]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    elif path.suffix == ".html":
-        path.write_text(as_page(answers), encoding="utf-8")
+        text = "".join(json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers)
     else:
-        raise ParameterError(f"--out must end in .jsonl or .html, got {path.name}.")
+        text = as_page(answers)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"The answers could not be written to {path}: {error.strerror or error}.") from error
+
+
+def check_answers_path(path: Path) -> None:
+    """Nothing, if answers can be kept there; asked before the first one is made.
+
+    Raises:
+        ParameterError: a suffix that stands for no format.
+        NotFoundError: its folder is not there.
+    """
+    if path.suffix not in (".jsonl", ".html"):
+        raise ParameterError(f"The answers are written as .jsonl or .html, got {path.name}.")
+    if not path.absolute().parent.is_dir():
+        raise NotFoundError(f"There is no folder {path.absolute().parent}. Make it first.")
 
 
 PAGE = """<!doctype html>

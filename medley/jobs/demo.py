@@ -1,7 +1,6 @@
 """The whole loop on the bundled base: two datasets, two adapters, four merges, one comparison, a dry-run push.
 
-Every step is an ordinary job or an ordinary call; this file only puts them in order. The command line shows it with
-progress bars, the app runs it as a job of its own.
+Every step is an ordinary job or an ordinary call; this file only puts them in order. Showing it is the caller's part.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medley.errors import JobError, NotFoundError
+from medley.errors import NotFoundError
 from medley.events import Emit, ignore_event
 from medley.jobs.comparison import Answer, compare, read_prompts, shares
 from medley.jobs.spec import JobSpec
@@ -81,7 +80,7 @@ def make_artifacts(registry: "Registry", run: RunSpec) -> None:
 
     Raises:
         NotFoundError: the example files are not there (an installed package without the checkout).
-        JobError: a step did not reach its end.
+        JobError: a step did not reach its end (raised by `run`).
     """
     from medley.jobs import import_spec, merge_spec, train_spec
     from merging import recipe_from_weights
@@ -134,13 +133,3 @@ def kept_shares(table: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str,
             taught = table[lesson.adapter][lesson.behaviour]
             kept[merge][lesson.behaviour] = table[merge][lesson.behaviour] / taught if taught else 0.0
     return kept
-
-
-def must_be_done(state: str, error: str | None, title: str) -> None:
-    """Raise where a step of the loop did not end well.
-
-    Raises:
-        JobError: the state is not "done".
-    """
-    if state != "done":
-        raise JobError(error or f"The demo ended early: '{title}' is {state}.")
