@@ -66,11 +66,7 @@ def line_chart(
     lines = "".join(_line([place(x, y) for x, y in each.points], each.tone) for each in drawn)
     flags = "".join(f'<path class="m-mark" d="M{place(mark.x, 0)[0]:.2f} 0V100"/>' for mark in marks)
     labels = "".join(f'<span class="m-y" style="top:{place(0, y)[1]:.1f}%">{number_text(y)}</span>' for y in y_ticks)
-    labels += "".join(
-        f'<span class="m-x" style="left:{place(x, 0)[0]:.1f}%">{number_text(x)}</span>'
-        for x in x_ticks
-        if x_low <= x <= x_high
-    )
+    labels += _x_labels([(place(x, 0)[0], x) for x in x_ticks if x_low <= x <= x_high])
     labels += "".join(_flag(place(mark.x, 0)[0], mark.text) for mark in marks)
     plot = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{grid}{flags}{lines}</svg>'
     summary = f"{y_name} over {x_name}: " + "; ".join(
@@ -81,6 +77,11 @@ def line_chart(
         f'{escape(x_name)}</span></figcaption><div class="m-plot" role="img" aria-label="{escape(summary)}">'
         f"{plot}{_hover_bands(drawn, place, x_name)}{labels}</div></figure>"
     )
+
+
+def _x_labels(places: Sequence[tuple[float, float]]) -> str:
+    """The numbers below the x axis, each at its place in percent."""
+    return "".join(f'<span class="m-x" style="left:{left:.1f}%">{number_text(x)}</span>' for left, x in places)
 
 
 def _flag(left: float, text: str) -> str:
@@ -151,11 +152,7 @@ def bars(counts: Sequence[int], edges: Sequence[float], *, x_name: str, marks: S
         for count, a, b in zip(counts, edges, edges[1:], strict=False)
     )
     flags = "".join(f'<i class="m-rule" style="left:{left(m.x):.2f}%"></i>{_flag(left(m.x), m.text)}' for m in marks)
-    labels = "".join(
-        f'<span class="m-x" style="left:{left(x):.1f}%">{number_text(x)}</span>'
-        for x in ticks(low, high, whole=True)
-        if low <= x <= high
-    )
+    labels = _x_labels([(left(x), x) for x in ticks(low, high, whole=True) if low <= x <= high])
     return (
         f'<figure class="m-chart m-low"><figcaption><span class="m-axis">rows by {escape(x_name)}</span></figcaption>'
         f'<div class="m-plot" role="img" aria-label="rows by {escape(x_name)}">{columns}{flags}{labels}'

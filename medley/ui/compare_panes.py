@@ -54,6 +54,7 @@ def show(workspace: Workspace, panes: Sequence[Blend]) -> list[Any]:
 
 
 def show_columns(count: int) -> list[Any]:
+    """As many columns as there are panes."""
     return [gr.Column(visible=index < count) for index in range(MAX_PANES)]
 
 

@@ -35,17 +35,20 @@ class Turn:
 
 
 def sampling_options() -> list[Option]:
+    """How answers are drawn, option by option, in the order of the controls."""
     from medley.lm.sampling import Sampling
 
     return list(describe(Sampling))
 
 
 def base_dropdown(workspace: Workspace) -> Any:
+    """The bases that can be chosen instead of the adapters' own."""
     return gr.Dropdown([THEIR_OWN, *workspace.names("base")], value=THEIR_OWN)
 
 
-def empty_answers(panes: int) -> list[str]:
-    return [_conversation([], index) for index in range(MAX_PANES)]
+def empty_answers() -> list[str]:
+    """Every pane before anything was asked."""
+    return _conversations([])
 
 
 def clear(run_id: str) -> list[Any]:
@@ -53,7 +56,7 @@ def clear(run_id: str) -> list[Any]:
     if run_id in STREAMS:
         STREAMS[run_id].stop()
     stops = [gr.Button(visible=False)] * MAX_PANES
-    return [*empty_answers(MAX_PANES), *stops, "", gr.skip(), None, ""]
+    return [*empty_answers(), *stops, "", gr.skip(), None, ""]
 
 
 def stop(index: int, run_id: str) -> Any:

@@ -23,6 +23,7 @@ def job_rows(workspace: Workspace, listed: Sequence["Job"], *, can_stop: bool = 
 
 
 def job_row(job: "Job", view: RunView, *, can_stop: bool) -> str:
+    """One job: title, state, progress, curve and stop button."""
     title = markup.link(PAGE_OF.get(job.kind, ""), job.title, {"job": job.id})
     since = (
         f"{markup.when(job.finished or job.started or job.created)} · <span class=m-mono>{markup.escape(job.id)}</span>"

@@ -198,6 +198,7 @@ def pictures(workspace: Workspace, *values: Any) -> str:
 
 
 def draw_pictures(found: "MergePlan") -> str:
+    """The heat map and the curve of a merge that could be made."""
     from merging import energy_by_rank, similarity
 
     if found.findings.problems:

@@ -71,6 +71,7 @@ def plan_html(workspace: Workspace, reference: str, repo: str, visibility: str, 
 
 
 def draw_plan(plan: "PushPlan") -> str:
+    """Checks and files, as HTML."""
     checks = "".join(
         f'<div class="m-check">{markup.chip(check.outcome)}<div><b>{markup.escape(check.name)}</b> '
         f"{markup.escape(check.sentence)}</div></div>"

@@ -122,6 +122,7 @@ def _button(visible: bool) -> Any:
 
 
 def run_head(job: Job) -> str:
+    """The heading of a run: what it is, its state and id."""
     side = f"{markup.chip(job.state)}<span class='m-mono'>{markup.escape(job.id)}</span>"
     text = "The run goes on when you close this tab; this address always leads back to it."
     return markup.page_head(job.title, text, side + markup.button_link("train", "All runs"))
@@ -164,6 +165,7 @@ def log_text(workspace: Workspace, job: Job) -> str:
 
 
 def settings_text(workspace: Workspace, job: Job) -> str:
+    """The spec: everything that the run was asked to do."""
     return markup.code_block(workspace.jobs.spec(job.id).to_yaml())
 
 

@@ -105,6 +105,7 @@ def _value(name: str, value: Any) -> str:
 
 
 def metrics_card(version: Version) -> str:
+    """What was measured on it, if anything was."""
     metrics = version.metadata.get("metrics") or {}
     if not metrics:
         return ""
