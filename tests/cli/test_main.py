@@ -1,54 +1,67 @@
-"""What every command shares: help without heavy imports, exit codes, errors as one sentence."""
+"""What every command shares: help without heavy imports, exit codes, errors as one sentence, quiet ends."""
 
-import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
 
 import pytest
 
+from medley import __version__
 from medley.cli.main import COMMANDS
+from tests.cli.conftest import ROOT, Here, Run, environment
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "peft", "gradio", "numpy", "pydantic", "rich", "huggingface_hub", "yaml")
 PROBE = """
 import sys
-from medley.cli.main import cli
-try:
-    cli.main({arguments!r})
-except SystemExit as done:
-    print(done.code, sorted(name for name in {heavy!r} if name in sys.modules), file=sys.stderr)
+from medley.cli.main import run
+code = run({arguments!r})
+print(code, sorted(name for name in {heavy!r} if name in sys.modules), file=sys.stderr)
 """
+LIGHT = (
+    ["--help"],
+    ["--version"],
+    ["adapter", "list"],
+    ["adapter", "list", "--json"],
+    ["adapter", "show", "left"],
+    ["adapter", "show", "left", "--json"],
+    ["adapter", "lineage", "left"],
+    ["adapter", "verify", "left"],
+    ["base", "list"],
+    ["data", "list"],
+    ["job", "list"],
+    ["registry", "path"],
+)
 
 
-def imported_by(*arguments: str) -> str:
-    code = PROBE.format(arguments=list(arguments), heavy=HEAVY)
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stderr
+@pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
+def test_help_lists_and_show_import_nothing_heavy(stocked: Path, arguments: list[str]) -> None:
+    code = PROBE.format(arguments=arguments, heavy=HEAVY)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment(stocked), capture_output=True, text=True, check=True
+    )
+    assert ran.stderr.splitlines()[-1] == "0 []", ran.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["adapter", "list"], ["adapter", "list", "--json"], ["job", "list"]])
-def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
-    assert imported_by(*arguments).splitlines()[-1] == "0 []"
-
-
-def test_help_names_every_command(medley: Run) -> None:
-    shown = medley("--help", check=True).stdout
+def test_help_names_every_command(here: Here) -> None:
+    shown = here("--help", ok=True).out
     assert [name for name in COMMANDS if f"\n  {name} " not in shown] == []
+    assert here("--version", ok=True).out == f"medley, version {__version__}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(medley: Run, name: str) -> None:
-    result = medley(name, "--help")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("Usage:")
+def test_every_command_has_the_help_that_the_table_promises(here: Here, name: str) -> None:
+    shown = here(name, "--help", ok=True).out
+    assert shown.startswith(f"Usage: medley {name} ")
 
 
-def test_an_empty_registry_lists_an_empty_array(medley: Run) -> None:
+def test_an_empty_registry_lists_an_empty_array(here: Here) -> None:
     for noun in ("adapter", "data", "base", "job"):
-        result = medley(noun, "list", "--json", check=True)
-        assert (noun, json.loads(result.stdout), result.stderr) == (noun, [], "")
+        listed = here(noun, "list", "--json", ok=True)
+        assert (noun, listed.json, listed.err) == (noun, [], "")
+    assert here("adapter", "list", ok=True).err == "No adapters yet.\n"
 
 
 def test_what_a_user_caused_is_one_line_and_exit_code_1(medley: Run) -> None:
@@ -57,15 +70,75 @@ def test_what_a_user_caused_is_one_line_and_exit_code_1(medley: Run) -> None:
     assert result.stderr == "Error: There is no adapter named 'ghost'.\n"
 
 
-def test_wrong_usage_is_exit_code_2(medley: Run) -> None:
-    assert medley("adapter", "fly").returncode == 2
-    assert medley("merge", "a", "b").returncode == 2
-    assert medley("adapter", "verify").returncode == 2
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["adapter", "fly"], "No such command 'fly'."),
+        (["adapter", "verify"], "Give either a NAME or --all."),
+        (["adapter", "list", "--limit", "0"], "Invalid value for '--limit': 0 is not in the range x>=1."),
+        (["merge", "a", "b"], "Give --method, or a recipe file."),
+        (["merge", "a", "b", "--method", "ties", "--density", "0.5"], "Missing option '--name'."),
+        (["merge", "r.yaml", "--method", "ties"], "A recipe file says everything itself; leave the other flags out."),
+        (["train", "sft", "--data", "d"], "Missing option '--name'."),
+        (["push", "a"], "Missing option '--to'."),
+        (["chat"], "Missing argument 'NAME…'."),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(here: Here, tmp_path: Path, arguments: list[str], says: str) -> None:
+    ended = here(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.splitlines()[-1] == f"Error: {says}"
 
 
-def test_several_problems_stand_on_a_line_each(medley: Run) -> None:
-    result = medley("merge", "--method", "ties", "--density", "1.5", "--rank", "0", "a=1", "b=1", "--name", "x")
-    assert result.returncode == 1
-    first, *rest = result.stderr.splitlines()
-    assert first.startswith("Error: ")
-    assert any("density must be in (0, 1], got 1.5." in line for line in [first, *rest])
+def test_several_problems_stand_on_a_line_each(stocked: Path, here: Here) -> None:
+    ended = here("merge", "--method", "ties", "--density", "1.5", "--rank", "0", "left=1", "right=1", "--name", "x")
+    assert (ended.code, ended.out) == (1, "")
+    first, *rest = ended.err.splitlines()
+    assert first == f"Error: {len(rest)} problems in the recipe:"
+    assert all(line.startswith("  ") for line in rest)
+    assert "  density must be in (0, 1], got 1.5." in rest
+
+
+def test_what_nobody_foresaw_shows_its_traceback(medley_home: Path) -> None:
+    lines = ("import medley.cli.job", "medley.cli.job.print_json = None", "from medley.cli.main import run", "run({})")
+    code = "\n".join(lines).format(["job", "list", "--json"])
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment(medley_home), capture_output=True, text=True
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("Traceback (most recent call last):")
+    assert ran.stderr.endswith("TypeError: 'NoneType' object is not callable\n")
+
+
+def test_a_reader_that_leaves_ends_it_without_a_word(stocked: Path) -> None:
+    """As `medley adapter list | head -1` does, made certain: the reading end is closed before anything is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = subprocess.run(
+        [sys.executable, "-m", "medley.cli.main", "adapter", "list"],
+        cwd=ROOT,
+        env=environment(stocked),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (141, b"")
+
+
+@pytest.mark.processes
+def test_ctrl_c_ends_it_without_a_word(stocked: Path) -> None:
+    conversation = subprocess.Popen(
+        [sys.executable, "-m", "medley.cli.main", "chat", "left"],
+        cwd=ROOT,
+        env=environment(stocked),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert conversation.stderr.readline() == "Ctrl-D ends the conversation.\n"
+    time.sleep(0.2)
+    conversation.send_signal(signal.SIGINT)
+    out, err = conversation.communicate(timeout=60)
+    assert (conversation.returncode, out) == (0, "")
+    assert "Traceback" not in err

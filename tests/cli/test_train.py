@@ -1,0 +1,154 @@
+"""Training from the command line: followed, in the background, stopped, retried, left by Ctrl-C."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hub import open_registry
+from medley.jobs import Jobs, open_jobs
+from tests.cli.conftest import ROOT, TINY_TRAINING, Here, Run, assert_refused, environment, kept_in
+
+ENDLESS = ("--max-steps", "100000", "--save-every", "5")
+
+
+def wait_for(jobs: Jobs, id: str, kind: str) -> None:
+    """Until the job has told of something of this kind."""
+    for _ in range(600):
+        if any(event["kind"] == kind for event in jobs.events(id)[0]):
+            return
+        assert not jobs.get(id).is_finished, jobs.log_tail(id)
+        time.sleep(0.1)
+    raise AssertionError(f"no {kind} in a minute")
+
+
+@pytest.mark.processes
+def test_a_training_that_is_followed(stocked: Path, medley: Run, here: Here) -> None:
+    ran = medley("train", "sft", *TINY_TRAINING, "--name", "adder", "--max-steps", "3", "--json", check=True)
+    registry = open_registry(stocked)
+    adder, [job] = registry.get("adder"), open_jobs(stocked).list()
+    assert f'"result": "{adder.id}"' in ran.stdout
+    assert ran.stderr == f"Job {job.id}: Train adder (sft) on sums:v1\n"
+    assert (adder.metadata["trainer"], adder.metadata["steps"], adder.metadata["licence"]) == ("sft", 3, "cc0-1.0")
+
+    path = stocked.parent / "again.yaml"
+    path.write_text(adder.recipe)
+    again = here("train", path, ok=True)  # the recipe beside the adapter makes the same adapter
+    assert again.out == f"Done: adder (sha256:{adder.id[:8]}).\n"
+    assert [version.number for version in registry.versions("adder")] == [1]
+
+    rows = here("job", "list", ok=True).out.splitlines()
+    assert rows[0].split() == ["ID", "STATE", "KIND", "TITLE", "CREATED"]
+    assert [row.split()[1:3] for row in rows[1:]] == [["done", "train"], ["done", "train"]]
+    shown = here("job", "show", job.id, ok=True).out.splitlines()
+    assert shown[:3] == [
+        f"job       {job.id}",
+        "state     done",
+        "what      Train adder (sft) on sums:v1",
+    ]
+    assert f"result    adder (sha256:{adder.id[:8]})" in shown
+    assert here("job", "show", job.id, "--json", ok=True).json["output_name"] == "adder"
+
+
+@pytest.mark.processes
+def test_in_the_background_stopped_and_retried_from_its_checkpoint(stocked: Path, here: Here) -> None:
+    queued = here("train", "sft", *TINY_TRAINING, *ENDLESS, "--name", "adder", "--background", ok=True)
+    jobs = open_jobs(stocked)
+    [job] = jobs.list()
+    assert queued.out == f"Job {job.id} is running. Follow it: medley job logs {job.id} -f\n"
+    assert queued.err == ""
+    wait_for(jobs, job.id, "checkpoint")
+    assert here("job", "stop", job.id, ok=True).out == f"Job {job.id} is stopping.\n"
+    assert here("job", "logs", job.id, "-f", ok=True).out == f"Job {job.id} is stopped.\n"
+    assert_refused(
+        here("job", "stop", job.id), says=f"Job '{job.id}' has ended already (stopped); there is nothing to stop."
+    )
+    assert not open_registry(stocked).exists("adder")
+
+    again = here("job", "retry", job.id, "--json", ok=True).json
+    assert again["resumed_from"] == job.id
+    wait_for(jobs, again["id"], "metric")
+    first = jobs.events(again["id"])[0]
+    texts = [event["text"] for event in first if event["kind"] == "progress"]
+    assert any(text.startswith("Going on from step ") and text.endswith(f" of {job.id}") for text in texts)
+    refused = here("job", "retry", job.id)
+    assert refused.err == f"Error: Job '{job.id}' is being retried already, as '{again['id']}'.\n"
+    jobs.stop(again["id"], now=True)
+    assert jobs.wait(again["id"], 60).state == "stopped"
+
+
+@pytest.mark.processes
+def test_ctrl_c_without_a_terminal_leaves_the_job_running(stocked: Path) -> None:
+    command = ["train", "sft", *TINY_TRAINING, *ENDLESS, "--name", "adder"]
+    followed = subprocess.Popen(
+        [sys.executable, "-m", "medley.cli.main", *command],
+        cwd=ROOT,
+        env=environment(stocked),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    first = followed.stderr.readline()
+    jobs = open_jobs(stocked)
+    [job] = jobs.list()
+    assert first == f"Job {job.id}: Train adder (sft) on sums:v1\n"
+    wait_for(jobs, job.id, "progress")
+    followed.send_signal(signal.SIGINT)
+    out, err = followed.communicate(timeout=60)
+    assert (followed.returncode, out) == (130, "")
+    assert err == f"Job {job.id} goes on. Follow it: medley job logs {job.id} -f\n"
+    assert jobs.get(job.id).state == "running"
+    wait_for(jobs, job.id, "metric")
+    jobs.stop(job.id, now=True)
+    assert jobs.wait(job.id, 60).state == "stopped"
+
+
+@pytest.mark.processes
+def test_a_training_that_fails_says_why_in_one_line(stocked: Path, here: Here) -> None:
+    targets = ("--targets", "no_such_module")
+    ended = here("train", "sft", *TINY_TRAINING, *targets, "--max-steps", "1", "--name", "adder", "--json")
+    [job] = open_jobs(stocked).list()
+    assert (ended.code, ended.json["state"]) == (1, "failed")
+    first, last = ended.err.splitlines()
+    assert first == f"Job {job.id}: Train adder (sft) on sums:v1"
+    assert last == f"Error: {job.error}"
+    assert "no_such_module" in last
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--rank", "0"], "rank must be in [1, 1024], got 0."),
+        (["--learning-rate", "nan"], "learning_rate must be in (0, 1], got nan."),
+        (["--data", "left"], "'left' is an adapter, not a dataset."),
+        (["--data", "summs"], "There is no dataset named 'summs'. Did you mean 'sums'?"),
+        (["--base", "left"], "'left' is an adapter, not a base."),
+        (["--name", "sums"], "The name 'sums' belongs to a version of kind dataset. Choose another one."),
+        (["--name", "CON"], "The name 'CON' cannot be used. Use lower-case letters, digits, '.', '_' and '-', and "
+                            "begin with a letter or digit."),
+        (["--from", "x9"], "There is no adapter named 'x9'."),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_before_anything_is_queued(
+    stocked: Path, here: Here, flags: list[str], says: str
+) -> None:
+    before = kept_in(stocked)
+    ended = here("train", "sft", *TINY_TRAINING, "--name", "adder", *flags)
+    assert_refused(ended, says=says)
+    assert kept_in(stocked) == before
+
+
+def test_a_recipe_with_several_mistakes(stocked: Path, here: Here, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"trainer": "sft", "data": "sums", "nmae": "x"}))
+    ended = here("train", path)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == (
+        "Error: 2 problems in the recipe:\n  There is no option 'nmae'. Did you mean 'name'?\n  'name' is missing.\n"
+    )
+    assert_refused(here("train", "gone.yaml"), says="There is no recipe 'gone.yaml'.")
