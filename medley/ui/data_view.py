@@ -187,7 +187,7 @@ def tokens_html(workspace: Workspace, reference: str, base: str, number: float |
         trained = sum(token.trained for token in tokens)
         note = f"{plural(len(tokens), 'token')}, {count_text(trained)} of them trained. "
         legend = (
-            '<span class="m-tokens m-legend"><span class="m-trained">trained</span> <span class="m-special">special'
+            '<span class="m-legend"><span class="m-trained">trained</span> <span class="m-special">special'
             '</span> <span class="m-trained m-end">end of the answer</span></span>'
         )
         return f'<p class="m-quiet m-gap">{note}{legend}</p><div class="m-tokens">{"".join(map(_token, tokens))}</div>'

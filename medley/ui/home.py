@@ -62,11 +62,7 @@ def doors(is_read_only: bool) -> str:
         ]
         if is_read_only
         else [
-            (
-                "data",
-                "Start with the examples",
-                "Two small datasets; in a terminal, medley demo runs all.",
-            ),
+            ("data", "Start with the examples", "Two small datasets to train on. In a terminal: medley demo."),
             ("data", "Import data", "Bring a file of examples, see what the model will learn from it."),
             ("train", "Train an adapter", "Pick a base model and a dataset; watch the curve from any tab."),
         ]

@@ -63,7 +63,7 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
 
     def load(request: gr.Request) -> list[Any]:
         values = merge_form.values_from_address(workspace, request)
-        shown = merge_form.show_inputs(values)
+        shown = merge_form.sliders(values[0], values[1 : 1 + MAX_INPUTS])
         choices = gr.Dropdown(merge_form.adapter_choices(workspace, values[0]), value=values[0])
         job = [] if workspace.is_read_only else merge_job.resume(workspace, query_value(request, "job"))
         return [choices, *shown, *values[1 + MAX_INPUTS :], *merge_form.look(workspace, *values), *job]
@@ -71,7 +71,7 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
     watched = [] if workspace.is_read_only else [panel.job_id, panel.progress, panel.timer]
     outputs = [form.adapters, *form.weights, *form.inputs[1 + MAX_INPUTS :], findings, recipe, blend, method_name]
     loaded = page.load(load, None, [*outputs, *watched], **QUIET)
-    loaded.then(partial(merge_form.show_method, workspace), [form.adapters, form.method], [when, *form.groups,
+    loaded.then(merge_form.show_method, [form.adapters, form.method], [when, *form.groups,
                 form.space, form.variant, form.seed, *form.weights], **QUIET)  # fmt: skip
     loaded.then(partial(merge_form.pictures, workspace), form.inputs, pictures, show_progress="hidden",
                 api_visibility="private")  # fmt: skip
@@ -92,7 +92,7 @@ def _build_form() -> tuple[Form, gr.HTML]:
         when = gr.HTML(elem_id="merge-when", min_height=44)
         groups, parameters = [], []
         for name in METHODS:
-            with gr.Column(visible=False) as group, gr.Row(elem_classes="m-fields"):
+            with gr.Column(visible=False) as group, gr.Row(elem_classes="m-fields m-top"):
                 parameters += [control(each, elem_id=f"{name}-{each.name}") for each in parameters_of(name)]
             groups.append(group)
         space = gr.Dropdown(SPACES, value="core", label="Where entries are compared", visible=False)
@@ -128,7 +128,7 @@ def _listen(
     """Quick answers on every change; the pictures, which read weights, when a slider is let go."""
     choose = [when, *form.groups, form.space, form.variant, form.seed, *form.weights]
     rearranged = gr.on(
-        [form.adapters.input, form.method.input], partial(merge_form.show_method, workspace),
+        [form.adapters.input, form.method.input], merge_form.choose_anew,
         [form.adapters, form.method], choose, **QUIET,
     )  # fmt: skip
     look = {"fn": partial(merge_form.look, workspace), "inputs": form.inputs, "outputs": quick, **QUIET}

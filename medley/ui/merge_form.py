@@ -81,31 +81,31 @@ def values_of_recipe(workspace: Workspace, reference: str) -> list[Any]:
     return form_values(names, weights, recipe.merge_method, dict(recipe.parameters), keys)
 
 
-def show_inputs(values: Sequence[Any]) -> list[Any]:
-    """A slider for each chosen adapter, named after it."""
-    names, weights = values[0], values[1 : 1 + MAX_INPUTS]
-    return [
-        gr.Slider(label=names[i] if i < len(names) else f"Weight {i + 1}", visible=i < len(names), value=weights[i])
-        for i in range(MAX_INPUTS)
-    ]
+def sliders(adapters: Sequence[str], weights: Sequence[float] | None, *, is_weighted: bool = True) -> list[Any]:
+    """A slider for each chosen adapter, named after it; None leaves the weights where they are."""
+    shown = []
+    for i in range(MAX_INPUTS):
+        is_used = i < len(adapters)
+        value = {"value": weights[i]} if weights is not None and i < len(weights) else {}
+        label = adapters[i] if is_used else f"Weight {i + 1}"
+        shown.append(gr.Slider(label=label, visible=is_used and is_weighted, **value))
+    return shown
 
 
-def show_method(workspace: Workspace, adapters: list[str], method: str) -> list[Any]:
+def show_method(adapters: list[str], method: str, weights: Sequence[float] | None = None) -> list[Any]:
     """When to use the method, and only the controls that it listens to."""
     row = METHODS[method]
     text = f"<p>{markup.escape(row.when)}</p><p class='m-quiet'>{markup.escape(row.paper)}</p>"
     groups = [gr.Column(visible=name == method and bool(parameters_of(name))) for name in METHODS]
-    is_random = method.startswith("dare")
-    count = len(adapters or [])
-    sliders = [
-        gr.Slider(
-            label=adapters[i] if i < count else f"Weight {i + 1}", visible=i < count and row.is_weighted,
-            **({"value": default_weight(method, count)} if i < count else {}),
-        )
-        for i in range(MAX_INPUTS)
-    ]  # fmt: skip
     return [text, *groups, gr.Dropdown(visible=row.family == "elementwise"), gr.Dropdown(visible=len(row.variants) > 1),
-            gr.Number(visible=is_random), *sliders]  # fmt: skip
+            gr.Number(visible=method.startswith("dare")),
+            *sliders(adapters or [], weights, is_weighted=row.is_weighted)]  # fmt: skip
+
+
+def choose_anew(adapters: list[str], method: str) -> list[Any]:
+    """After another choice of adapters or method: its controls, and the weights at a neutral start."""
+    count = len(adapters or [])
+    return show_method(adapters, method, [default_weight(method, count)] * count)
 
 
 def read(values: Sequence[Any]) -> "Recipe":

@@ -151,10 +151,9 @@ def samples_card(view: RunView) -> str:
         return markup.empty("No samples yet", "At each measurement the model answers a few prompts of the eval split.")
     turns = ""
     for sample in reversed(view.samples[-SAMPLES_SHOWN:]):
-        turns += (
-            f'<div class="m-turn"><b>step {markup.escape(sample.get("step", "?"))} · '
-            f"{markup.escape(sample.get('prompt', ''))}</b><p>{markup.escape(sample.get('text', ''))}</p></div>"
-        )
+        asked = f"step {sample.get('step', '?')} · {sample.get('prompt', '')}"
+        text = str(sample.get("text", "")).strip()
+        turns += f'<div class="m-turn m-sample"><b>{markup.escape(asked)}</b><p>{markup.escape(text)}</p></div>'
     return turns
 
 
@@ -176,7 +175,7 @@ def status_card(workspace: Workspace, job: Job, view: RunView) -> str:
         place = attempt(lambda: workspace.jobs.queue_position(job))[0]
         body = markup.notice("plain", f"Waiting for its turn, number {place} in the queue." if place else "Starting.")
     elif not job.is_finished:
-        line = f"<p class='m-quiet'>{markup.escape(progress_text(job, view))}</p>"
+        line = f"<p class='m-quiet m-gap'>{markup.escape(progress_text(job, view))}</p>"
         body = markup.progress_bar(view.share, job.title) + line
     if job.error:
         body += markup.notice("bad" if job.state == "failed" else "warn", job.error)

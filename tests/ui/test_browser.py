@@ -177,8 +177,10 @@ def train_by_clicking(tab: Watched, app: AppProcess, pictures: Path) -> None:
 
 
 def merge_by_clicking(tab: Watched, pictures: Path) -> None:
-    page = tab.open("merge?adapters=sums-short,other")
+    page = tab.open("merge?adapters=sums-short=0.7%2Bother=0.3")
     page.locator("#merge-pictures .m-heat").wait_for(timeout=LONG_S)
+    page.locator("#merge-recipe").get_by_text("weight: 0.7").wait_for()
+    assert field(page, "number input for sums-short").input_value() == "0.7"
     choose(page, "Method", "ties")
     page.locator("#merge-recipe").get_by_text("merge_method: ties").wait_for()
     field(page, "Name of the merge").fill("blended")

@@ -38,15 +38,17 @@ def test_every_method_works_with_its_defaults(workspace: Workspace, adapters: tu
     assert (blend, name) == ("left=0.5+right=0.5", method)
 
 
-def test_only_what_a_method_listens_to_is_shown(workspace: Workspace) -> None:
-    shown = merge_form.show_method(workspace, BOTH, "slerp")
+def test_only_what_a_method_listens_to_is_shown() -> None:
+    shown = merge_form.choose_anew(BOTH, "slerp")
     when, groups, sliders = shown[0], shown[1 : 1 + len(METHODS)], shown[-MAX_INPUTS:]
     assert METHODS["slerp"].when.split(",")[0] in when
     assert [group.visible for group in groups] == [name == "slerp" for name in METHODS]
     assert not any(slider.visible for slider in sliders)
-    shown = merge_form.show_method(workspace, BOTH, "linear")
+    shown = merge_form.choose_anew(BOTH, "linear")
     assert [(slider.label, slider.value) for slider in shown[-MAX_INPUTS:][:2]] == [("left", 0.5), ("right", 0.5)]
     assert [slider.visible for slider in shown[-MAX_INPUTS:]] == [True, True] + [False] * (MAX_INPUTS - 2)
+    kept = merge_form.show_method(BOTH, "linear")[-MAX_INPUTS:]  # weights that the address gave stay
+    assert all("value" not in slider._constructor_args[0] for slider in kept)
 
 
 def test_bad_values_are_told_in_place(workspace: Workspace, adapters: tuple) -> None:
