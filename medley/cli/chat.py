@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medley.cli.flags import flags_from, given
+from medley.cli.output import harmless
 from medley.cli.progress import progress_bar
 from medley.lm.sampling import Sampling
 from medley.options import from_mapping
@@ -55,10 +56,10 @@ def answer(panes: "OpenPanes", histories: list[list[dict[str, str]]], settings: 
     for update in panes.stream(histories, settings):
         texts[update.pane] += update.text
         if is_alone:
-            click.echo(update.text, nl=False)
+            click.echo(harmless(update.text), nl=False)
     if is_alone:
         click.echo()
     else:
         for label, text in zip(panes.labels, texts, strict=True):
-            click.echo(f"{click.style(label, bold=True)}\n{text.strip()}\n")
+            click.echo(f"{click.style(label, bold=True)}\n{harmless(text).strip()}\n")
     return texts

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from medley.cli.follow import submit
-from medley.cli.output import json_option, print_facts, print_json, print_table
+from medley.cli.output import harmless, json_option, print_facts, print_json, print_table
 from medley.cli.versions import as_json_row, print_versions
 
 
@@ -30,6 +30,7 @@ def show(name: str, as_json: bool) -> None:
     """What an import found, fixed and dropped."""
     from hub import open_registry
     from medley.corpus import read_report
+    from medley.corpus.folder import SPLITS
 
     version = open_registry().get(name, kind="dataset")
     report = read_report(version.path)
@@ -42,7 +43,7 @@ def show(name: str, as_json: bool) -> None:
             "id": f"sha256:{version.id}",
             "format": report.format,
             "kind": report.kind,
-            "rows": ", ".join(f"{count} {split}" for split, count in report.rows.items()),
+            "rows": ", ".join(f"{report.rows[split]} {split}" for split in SPLITS if split in report.rows),
             "licence": report.licence,
             "source": report.source,
         }
@@ -101,7 +102,8 @@ def preview(name: str, base: str | None, rows: int, max_length: int, as_json: bo
     for number, row in enumerate(shown, start=1):
         trained = sum(each.trained for each in row)
         click.echo(f"Row {number}: {len(row)} tokens, {trained} trained")
-        click.echo("".join(click.style(each.text, fg="cyan" if each.trained else None) for each in row) + "\n")
+        texts = [click.style(harmless(each.text), fg="cyan" if each.trained else None) for each in row]
+        click.echo("".join(texts) + "\n")
 
 
 @data.command()

@@ -65,9 +65,11 @@ def merge(
     if dry_run:
         report(merge_preflight(registry, recipe), as_json=as_json)
         return
-    if name is None and not is_recipe(inputs):
-        raise click.UsageError("Missing option '--name'.")
-    spec = merge_spec(registry, recipe, name=name or Path(inputs[0]).stem)
+    if name is None:
+        if not is_recipe(inputs):
+            raise click.UsageError("Missing option '--name'.")
+        name = Path(inputs[0]).stem
+    spec = merge_spec(registry, recipe, name=name)
     submit(spec, in_background=background, as_json=as_json)
 
 

@@ -1,11 +1,14 @@
 """How results reach the terminal: JSON for scripts, aligned columns and short facts for people. No rich here."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout.")
 
@@ -39,6 +42,11 @@ def size_text(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}" if size_bytes >= 10 or unit == "B" else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1000
     return f"{size_bytes:.1f} TB"
+
+
+def harmless(text: str) -> str:
+    """A model's or a stranger's text without what a terminal would obey: control characters but tabs and line ends."""
+    return CONTROL.sub("", text)
 
 
 def base_text(base: str | None, revision: str | None = None) -> str:

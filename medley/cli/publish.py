@@ -1,5 +1,6 @@
 """`medley push` and `medley pull`: the way to the Hugging Face Hub and back."""
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def _publish(registry: "Registry", plan: "PushPlan", *, as_json: bool) -> None:
 
     result = run_push(registry, plan, token=_token(), emit=print_steps())
     if as_json:
-        print_json({**plan_json(plan), "url": result.url, "commit": result.commit, "tag": result.tag})
+        print_json({**plan_json(plan), **dataclasses.asdict(result)})
         return
     click.echo(f"\nPublished {result.url} at {result.commit[:8]}, tagged {result.tag}; every file was checked.")
 

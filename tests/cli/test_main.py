@@ -11,6 +11,7 @@ import pytest
 
 from medley import __version__
 from medley.cli.main import COMMANDS
+from medley.cli.output import harmless
 from tests.cli.conftest import ROOT, Here, Run, environment
 
 HEAVY = ("torch", "transformers", "peft", "gradio", "numpy", "pydantic", "rich", "huggingface_hub", "yaml")
@@ -142,3 +143,7 @@ def test_ctrl_c_ends_it_without_a_word(stocked: Path) -> None:
     out, err = conversation.communicate(timeout=60)
     assert (conversation.returncode, out) == (0, "")
     assert "Traceback" not in err
+
+
+def test_text_of_strangers_cannot_command_the_terminal() -> None:
+    assert harmless("Ahoy\x1b[2J\r\x9b31m\x00\tmatey\n\x07") == "Ahoy[2J31m\tmatey\n"

@@ -80,7 +80,7 @@ LEFT, RIGHT = ({"model": name, "parameters": {"weight": 1.0}} for name in ("left
     [
         ({"sede": 1}, "There is no option 'sede'. Did you mean 'seed'?"),
         ({"merge_method": "tie"}, "There is no merge method 'tie'. Did you mean 'ties'?"),
-        ({"parameters": {"density": 0}}, "density must be in (0, 1], got 0."),
+        ({"parameters": {"density": 0}}, "density must be in (0, 1], got 0.0."),
         ({"parameters": {"density": 1.5}}, "density must be in (0, 1], got 1.5."),
         ({"models": [LEFT, {**RIGHT, "model": "x9"}]}, "There is no version named 'x9'."),
         ({"models": [LEFT, {**RIGHT, "model": "sums"}]}, "'sums' is a dataset, not an adapter."),
