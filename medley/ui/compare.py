@@ -80,7 +80,7 @@ def _build_pane(index: int) -> PaneCard:
         adapters = gr.Dropdown([], multiselect=True, label=f"Pane {letter} answers with", max_choices=MAX_BLENDED,
                                info="Nothing chosen: the base itself.", elem_id=f"pane-{index}")  # fmt: skip
         answer = gr.HTML(elem_id=f"answer-{index}")
-        stop = gr.Button(f"Stop pane {letter}", size="sm", visible=False)
+        stop = gr.Button(f"Stop pane {letter}", size="sm", visible=False, elem_classes="m-stop")
         with gr.Accordion(f"Weights of pane {letter}", open=False, visible=False) as fold:
             weights = tuple(
                 gr.Slider(-1, 2, value=1, step=0.05, label=f"Weight {i + 1}", visible=False) for i in range(MAX_BLENDED)

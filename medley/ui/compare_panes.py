@@ -68,7 +68,7 @@ def show_weights(adapters: Sequence[str] | None, weights: Sequence[float] | None
         else gr.Slider(label=f"Weight {i + 1}", visible=False)
         for i in range(MAX_BLENDED)
     ]
-    return [gr.Accordion(visible=bool(adapters), open=len(adapters) > 1), *sliders]
+    return [gr.Accordion(visible=bool(adapters)), *sliders]
 
 
 def read(chosen: Sequence[Any]) -> list[Blend]:

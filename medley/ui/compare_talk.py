@@ -180,7 +180,7 @@ def _conversation(turns: Sequence[Turn], index: int) -> str:
         parts.append(f'<div class="{css}">{markup.escape(answer.text)}</div>')
         parts.append(small_print(answer, turn.labels[index]))
     body = "".join(parts) or '<p class="m-quiet">The answer appears here.</p>'
-    return f'<div class="m-answer" tabindex="0">{body}</div>'
+    return f'<div class="m-answer" tabindex="0"><div>{body}</div></div>'
 
 
 def small_print(answer: Answer, label: str) -> str:

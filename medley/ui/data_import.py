@@ -68,7 +68,7 @@ def start_examples(workspace: Workspace) -> tuple[str, str, Any, Any]:
 
         workspace.check_writable("Importing")
         specs = [
-            import_spec(workspace.registry, EXAMPLES / lesson.file, name=lesson.data, licence="cc0-1.0")
+            import_spec(workspace.registry, EXAMPLES / lesson.file, name=lesson.data, licence="CC0-1.0")
             for lesson in LESSONS
         ]
         return [workspace.jobs.submit(spec).id for spec in specs][-1]

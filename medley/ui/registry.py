@@ -75,7 +75,7 @@ def _row(version: Version) -> list[str]:
         f"{name} {number} {aliases}",
         markup.escape(kind_text(version)),
         f'<span class="m-quiet">{markup.escape(version.metadata.get("base_name") or version.base or "–")}</span>',
-        size_text(version.size_bytes),
+        size_text(version.size_bytes) if version.kind != "base" else "–",  # a base's version holds only its record
         f'<span class="m-quiet">{markup.escape(measured(version))}</span>',
         markup.when(version.created),
     ]
@@ -86,8 +86,13 @@ def measured(version: Version) -> str:
     if version.kind == "dataset":
         rows = version.metadata.get("rows")
         return f"{count_text(rows)} rows" if isinstance(rows, (int, float)) else ""
+    if version.kind == "base":
+        parameters = version.metadata.get("parameters")
+        return f"{count_text(parameters)} parameters" if parameters else ""
     metrics = version.metadata.get("metrics") or {}
-    name = next((each for each in ("eval_loss", "energy_kept", "train_loss", "loss") if each in metrics), None)
+    if "energy_kept" in metrics:
+        return f"{number_text(100 * metrics['energy_kept'])} % energy kept"
+    name = next((each for each in ("eval_loss", "train_loss", "loss") if each in metrics), None)
     return f"{name.replace('_', ' ')} {number_text(metrics[name])}" if name else ""
 
 

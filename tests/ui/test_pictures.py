@@ -25,15 +25,15 @@ def full_home(medley_home: Path) -> Path:
     """A home in which the demo has run; MEDLEY_PICTURES_HOME names one that is kept between two runs."""
     from hub import open_registry
     from medley.jobs import JobSpec, open_jobs
-    from medley.jobs.demo import make_artifacts, must_be_done
+    from medley.jobs.demo import make_artifacts
 
     home = Path(os.environ.get("MEDLEY_PICTURES_HOME") or medley_home)
     registry, jobs = open_registry(home), open_jobs(home)
 
     def run(spec: JobSpec) -> str:
         ended = jobs.wait(jobs.submit(spec).id, 1800)
-        must_be_done(ended.state, ended.error, spec.title)
-        return ended.result or ""
+        assert ended.state == "done", ended.error
+        return ended.result
 
     if not registry.exists("demo-dare"):
         make_artifacts(registry, run)
@@ -68,10 +68,10 @@ def take_all(tab: Watched, home: Path) -> None:
     tab.open("train?data=demo-pirate-talk")
     page.get_by_text("The same from a terminal").wait_for()
     take(tab, "train")
-    tab.open("merge?adapters=demo-pirate=0.6%2Bdemo-tidy=0.4&method=linear")
+    tab.open("merge?adapters=demo-pirate=0.7%2Bdemo-tidy=0.3&method=linear")
     page.locator("#merge-pictures .m-heat").wait_for(timeout=WAIT_S)
     take(tab, "merge")
-    tab.open("compare?panes=base,demo-pirate,demo-pirate=0.6%2Bdemo-tidy=0.6")
+    tab.open("compare?panes=base,demo-pirate,demo-pirate=0.7%2Bdemo-tidy=0.3")
     page.get_by_text("Weights of pane C").first.wait_for()
     field(page, "Prompt").fill("How do I wash a wool sweater?")
     page.get_by_role("button", name="Ask", exact=True).click()
@@ -101,6 +101,7 @@ def take(tab: Watched, name: str) -> None:
     """The page in both themes, as wide as a laptop's window, and light on a phone."""
     page = tab.page
     page.mouse.move(0, 0)
+    page.evaluate("() => window.scrollTo(0, 0)")
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
         page.wait_for_timeout(300)
