@@ -164,7 +164,12 @@ def range_text(option: Option) -> str:
     if lower is None and option.high is None:
         return "finite"
     if option.high is None:
-        return f"above {lower:g}" if bracket == "(" else f"at least {lower:g}"
+        return f"above {_number(lower)}" if bracket == "(" else f"at least {_number(lower)}"
     if lower is None:
-        return f"at most {option.high:g}"
-    return f"in {bracket}{lower:g}, {option.high:g}]"
+        return f"at most {_number(option.high)}"
+    return f"in {bracket}{_number(lower)}, {_number(option.high)}]"
+
+
+def _number(value: float) -> str:
+    """Whole numbers in full: a seed's limit is 4294967295, not 4.29497e+09."""
+    return str(value) if isinstance(value, int) else f"{value:g}"

@@ -29,7 +29,7 @@ def adapter() -> None:
 
 
 @adapter.command("list")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="Newest names shown.")
+@click.option("--limit", default=50, type=click.IntRange(min=1), help="Newest names shown. Default 50.")
 @click.option("--all", "show_all", is_flag=True, help="Show every name.")
 @click.option("--search", default="", help="Only names that contain this.")
 @json_option

@@ -12,7 +12,7 @@ def base() -> None:
 
 
 @base.command("list")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="Newest names shown.")
+@click.option("--limit", default=50, type=click.IntRange(min=1), help="Newest names shown. Default 50.")
 @click.option("--all", "show_all", is_flag=True, help="Show every name.")
 @json_option
 def list_bases(limit: int, show_all: bool, as_json: bool) -> None:

@@ -15,7 +15,7 @@ def data() -> None:
 
 
 @data.command("list")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="Newest names shown.")
+@click.option("--limit", default=50, type=click.IntRange(min=1), help="Newest names shown. Default 50.")
 @click.option("--all", "show_all", is_flag=True, help="Show every name.")
 @json_option
 def list_datasets(limit: int, show_all: bool, as_json: bool) -> None:
@@ -60,11 +60,13 @@ def show(name: str, as_json: bool) -> None:
 @data.command("import")
 @click.argument("source", metavar="FILE_OR_HUB_ID")
 @click.option("--name", required=True, help="Name in the registry.")
-@click.option("--format", "format_name", default="auto", show_default=True, help="The rows' format.")
+@click.option("--format", "format_name", default="auto", help="The rows' format. Default auto.")
 @click.option("--split", help="Which split of a Hub dataset; all of them when not given.")
 @click.option("--revision", help="Branch, tag or commit of a Hub dataset.")
-@click.option("--eval-share", default=0.1, show_default=True, help="Share of the prompts kept for measuring.")
-@click.option("--seed", default=0, show_default=True, help="Decides which prompts are kept for measuring.")
+@click.option("--eval-share", default=0.1, help="Share of the prompts kept for measuring. Default 0.1.")
+@click.option("--seed", default=0, help="Decides which prompts are kept for measuring. Default 0.")
+@click.option("--turns", default="all", type=click.Choice(["all", "last"]), help="Answers trained on. Default all.")
+@click.option("--max-rows", type=click.IntRange(min=1), help="Read at most so many rows.")
 @click.option("--licence", help="Licence of the rows, kept with the dataset.")
 @click.option("--background", is_flag=True, help="Return at once; the job goes on.")
 @json_option
@@ -81,8 +83,8 @@ def import_(source: str, name: str, background: bool, as_json: bool, **settings:
 @data.command()
 @click.argument("name")
 @click.option("--base", help="Base whose chat template and tokenizer are used; the bundled one when not given.")
-@click.option("--rows", default=3, show_default=True, type=click.IntRange(1, 100), help="Rows shown.")
-@click.option("--max-length", default=1024, show_default=True, type=click.IntRange(min=8), help="Tokens kept of a row.")
+@click.option("--rows", default=3, type=click.IntRange(1, 100), help="Rows shown. Default 3.")
+@click.option("--max-length", default=1024, type=click.IntRange(min=8), help="Tokens kept of a row. Default 1024.")
 @json_option
 def preview(name: str, base: str | None, rows: int, max_length: int, as_json: bool) -> None:
     """The very tokens a model will see, the trained ones in colour."""

@@ -43,10 +43,19 @@ def _words(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 
 
 def _help(option: Option, note: str) -> str:
+    """The option's own line, then who uses it, its range and its default as one short sentence."""
     notes = [note] if note else []
     if option.type in (int, float) and range_text(option) != "finite":
         notes.append(range_text(option))
     if option.default is not None:
-        default = ",".join(option.default) if isinstance(option.default, tuple) else option.default
-        notes.append(f"default {default}")
-    return f"{option.help} [{'; '.join(notes)}]" if notes else option.help
+        notes.append(f"default {_default_text(option.default)}")
+    text = "; ".join(notes)
+    return f"{option.help} {text[0].upper()}{text[1:]}." if text else option.help
+
+
+def _default_text(default: Any) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return f"{default:g}" if isinstance(default, float) else str(default)

@@ -14,7 +14,7 @@ def job() -> None:
 
 
 @job.command("list")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="Newest jobs shown.")
+@click.option("--limit", default=50, type=click.IntRange(min=1), help="Newest jobs shown. Default 50.")
 @click.option("--all", "show_all", is_flag=True, help="Show every job.")
 @json_option
 def list_jobs(limit: int, show_all: bool, as_json: bool) -> None:

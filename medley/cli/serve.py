@@ -4,8 +4,8 @@ import click
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others need --auth.")
-@click.option("--port", default=7860, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on; others than 127.0.0.1 need --auth.")
+@click.option("--port", default=7860, type=click.IntRange(1, 65535), help="Port to listen on. Default 7860.")
 @click.option("--read-only", is_flag=True, help="No training, deleting or publishing with this machine's rights.")
 @click.option(
     "--auth", metavar="USER:PASS", envvar="MEDLEY_AUTH", help="Ask visitors for these; or set MEDLEY_AUTH to them."

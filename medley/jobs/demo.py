@@ -114,7 +114,7 @@ def _answers(registry: "Registry", panes: Sequence[str], emit: Emit) -> list[Ans
     from medley.jobs.panes import open_panes
     from medley.lm.sampling import Sampling
 
-    opened = open_panes(registry, panes, base=None)
+    opened = open_panes(registry, panes, base=None, emit=emit)
     try:
         prompts = read_prompts(EXAMPLES / "prompts.jsonl")
         return compare(opened, prompts, Sampling(max_new_tokens=MAX_NEW_TOKENS), emit)

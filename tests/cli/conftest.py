@@ -17,6 +17,7 @@ from tests.tiny_model import TINY_BASE_ID, write_tiny_adapter
 
 ROOT = Path(__file__).resolve().parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
 TINY_TRAINING = (
     *("--base", "tiny", "--data", "sums", "--device", "cpu", "--rank", "2", "--learning-rate", "1e-3"),
     *("--max-length", "64", "--max-eval-rows", "4", "--samples", "0"),
@@ -47,7 +48,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 def medley(medley_home: Path) -> Run:
     """medley("adapter", "list") runs the command and returns its exit code, stdout and stderr."""
 
-    def run_process(*arguments: object, check: bool = False, **more: str) -> subprocess.CompletedProcess[str]:
+    def run_process(
+        *arguments: object, check: bool = False, timeout_s: float = 300, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "medley.cli.main", *map(str, arguments)],
             cwd=ROOT,
@@ -56,10 +59,35 @@ def medley(medley_home: Path) -> Run:
             capture_output=True,
             text=True,
             check=check,
-            timeout=300,
+            timeout=timeout_s,
         )
 
     return run_process
+
+
+@pytest.fixture
+def start(medley_home: Path) -> Iterator[Start]:
+    """start("chat", "left", stdin=PIPE) begins a command, to be talked to or interrupted."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: object, stdin: int) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "medley.cli.main", *map(str, arguments)],
+            cwd=ROOT,
+            env=environment(medley_home),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from medley import __version__
 from medley.cli.main import COMMANDS
 from medley.cli.output import harmless
-from tests.cli.conftest import ROOT, Here, Run, environment
+from tests.cli.conftest import ROOT, Here, Run, Start, environment
 
 HEAVY = ("torch", "transformers", "peft", "gradio", "numpy", "pydantic", "rich", "huggingface_hub", "yaml")
 PROBE = """
@@ -127,16 +127,8 @@ def test_a_reader_that_leaves_ends_it_without_a_word(stocked: Path) -> None:
 
 
 @pytest.mark.processes
-def test_ctrl_c_ends_it_without_a_word(stocked: Path) -> None:
-    conversation = subprocess.Popen(
-        [sys.executable, "-m", "medley.cli.main", "chat", "left"],
-        cwd=ROOT,
-        env=environment(stocked),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_ctrl_c_ends_it_without_a_word(stocked: Path, start: Start) -> None:
+    conversation = start("chat", "left", stdin=subprocess.PIPE)
     assert conversation.stderr.readline() == "Ctrl-D ends the conversation.\n"
     time.sleep(0.2)
     conversation.send_signal(signal.SIGINT)

@@ -1,14 +1,13 @@
 """chat and compare in the terminal, on the tiny base: panes, blends, folders, files of answers."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import PIPE
 
 import pytest
 
-from tests.cli.conftest import ROOT, Here, assert_refused, environment, kept_in
+from tests.cli.conftest import Here, Start, assert_refused, kept_in
 from tests.tiny_model import TINY_BASE_ID
 
 SHORT = ("--max-new-tokens", "6")
@@ -32,17 +31,8 @@ def test_a_folder_wherever_a_name_does(stocked: Path, here: Here, make_adapter: 
 
 
 @pytest.mark.processes
-def test_a_conversation_remembers_what_was_said(stocked: Path, here: Here) -> None:
-    conversation = Popen(
-        [sys.executable, "-m", "medley.cli.main", "chat", "left", *SHORT],
-        cwd=ROOT,
-        env=environment(stocked),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-        text=True,
-        errors="replace",
-    )
+def test_a_conversation_remembers_what_was_said(stocked: Path, here: Here, start: Start) -> None:
+    conversation = start("chat", "left", *SHORT, stdin=PIPE)
     out, err = conversation.communicate("Ahoy\nAhoy\n", timeout=120)
     assert conversation.returncode == 0
     assert err.startswith("Ctrl-D ends the conversation.\nyou> ")

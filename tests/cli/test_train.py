@@ -1,8 +1,8 @@
 """Training from the command line: followed, in the background, stopped, retried, left by Ctrl-C."""
 
+import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import yaml
 
 from hub import open_registry
 from medley.jobs import Jobs, open_jobs
-from tests.cli.conftest import ROOT, TINY_TRAINING, Here, Run, assert_refused, environment, kept_in
+from tests.cli.conftest import TINY_TRAINING, Here, Run, Start, assert_refused, kept_in
 
 ENDLESS = ("--max-steps", "100000", "--save-every", "5")
 
@@ -82,17 +82,8 @@ def test_in_the_background_stopped_and_retried_from_its_checkpoint(stocked: Path
 
 
 @pytest.mark.processes
-def test_ctrl_c_without_a_terminal_leaves_the_job_running(stocked: Path) -> None:
-    command = ["train", "sft", *TINY_TRAINING, *ENDLESS, "--name", "adder"]
-    followed = subprocess.Popen(
-        [sys.executable, "-m", "medley.cli.main", *command],
-        cwd=ROOT,
-        env=environment(stocked),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_ctrl_c_without_a_terminal_leaves_the_job_running(stocked: Path, start: Start) -> None:
+    followed = start("train", "sft", *TINY_TRAINING, *ENDLESS, "--name", "adder", stdin=subprocess.DEVNULL)
     first = followed.stderr.readline()
     jobs = open_jobs(stocked)
     [job] = jobs.list()
@@ -106,6 +97,27 @@ def test_ctrl_c_without_a_terminal_leaves_the_job_running(stocked: Path) -> None
     wait_for(jobs, job.id, "metric")
     jobs.stop(job.id, now=True)
     assert jobs.wait(job.id, 60).state == "stopped"
+
+
+@pytest.mark.processes
+def test_ctrl_c_in_a_terminal_asks_whether_to_stop(stocked: Path, start: Start) -> None:
+    typing, terminal = os.openpty()
+    followed = start("train", "sft", *TINY_TRAINING, *ENDLESS, "--name", "adder", stdin=terminal)
+    followed.stderr.readline()
+    jobs = open_jobs(stocked)
+    [job] = jobs.list()
+    wait_for(jobs, job.id, "metric")
+    followed.send_signal(signal.SIGINT)
+    os.write(typing, b"y\n")
+    out, err = followed.communicate(timeout=60)
+    os.close(typing)
+    os.close(terminal)
+    assert (followed.returncode, out) == (1, "")
+    assert err == (  # the answer's own line end is the terminal's echo
+        "\nStop the job? (No leaves it running.) [y/N]: "
+        f"Error: Job {job.id} was stopped. Go on with it: medley job retry {job.id}\n"
+    )
+    assert jobs.get(job.id).state == "stopped"
 
 
 @pytest.mark.processes
