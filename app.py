@@ -24,9 +24,10 @@ LOGIN_TRIES, LOGIN_WINDOW_S = 10, 60.0  # wrong passwords from one address befor
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 # Gradio needs inline scripts; nothing may be fetched from, or sent to, anywhere else: no remote image tells who looked.
+# Only the Hub, whose Spaces are frames, may show the app inside a page of its own.
 CONTENT_POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; img-src 'self' data: blob:; connect-src 'self'; "
-    "object-src 'none'; base-uri 'self'; form-action 'self'"
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self' https://huggingface.co"
 )
 Next = Callable[["Request"], Awaitable["Response"]]
 

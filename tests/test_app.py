@@ -75,7 +75,9 @@ def test_every_page_is_there(client: TestClient) -> None:
     for page in ("", "data", "train", "merge", "compare", "registry", "publish"):
         response = client.get(f"/{page}")
         assert response.status_code == 200, page
-        assert "img-src 'self' data: blob:" in response.headers["content-security-policy"]
+        policy = response.headers["content-security-policy"]
+        assert "img-src 'self' data: blob:;" in policy
+        assert policy.endswith("frame-ancestors 'self' https://huggingface.co")
     assert client.get("/evaluate").status_code == 404
 
 
