@@ -48,13 +48,17 @@ def show(name: str, as_json: bool) -> None:
 
     registry = open_registry()
     if means_folder(name):
-        found = find_adapter(registry, name)
-        show_folder(found, as_json=as_json)
+        show_folder(find_adapter(registry, name), as_json=as_json)
         return
     version = registry.get(name, kind="adapter")
     if as_json:
         print_json(version_json(registry, version))
-        return
+    else:
+        show_version(registry, version)
+
+
+def show_version(registry: "Registry", version: "Version") -> None:
+    """What the registry knows of it: facts, measurements and the recipe that made it."""
     facts = version.metadata
     print_facts(
         {
@@ -99,7 +103,7 @@ def version_json(registry: "Registry", version: "Version") -> dict[str, Any]:
 
 
 def show_folder(found: "FoundAdapter", *, as_json: bool) -> None:
-    """The same of an adapter that is not in the registry, as far as its files tell."""
+    """The facts of an adapter that is not in the registry, as far as its files tell."""
     from medley.jobs.adapter_facts import adapter_facts
 
     facts = adapter_facts(found.folder)

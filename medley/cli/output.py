@@ -14,6 +14,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print only J
 
 
 def print_json(value: Any) -> None:
+    """One JSON value on stdout, and nothing else."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
@@ -72,4 +73,5 @@ def age_text(moment: float, now: Callable[[], float] = time.time) -> str:
 
 
 def time_text(moment: float) -> str:
+    """`2026-11-22 02:06:50`, local time, from seconds since 1970."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))

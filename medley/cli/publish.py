@@ -91,6 +91,7 @@ def show_plan(plan: "PushPlan") -> None:
 
 
 def plan_json(plan: "PushPlan") -> dict[str, Any]:
+    """What `--json` prints of a plan."""
     return {
         "repo_id": plan.repo_id,
         "visibility": plan.visibility,

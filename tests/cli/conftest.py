@@ -134,10 +134,15 @@ def write_sums(path: Path, rows: int = 20) -> Path:
 
 
 @pytest.fixture
-def stocked(medley_home: Path, stock: Path) -> Iterator[Path]:
-    """The test's own copy of `stock`, as its home; workers that a test leaves behind are ended."""
-    shutil.copytree(stock, medley_home)
-    yield medley_home
+def stocked(medley_home: Path, stock: Path, no_worker_stays: None) -> Path:
+    """The test's own copy of `stock`, as its home."""
+    return Path(shutil.copytree(stock, medley_home))
+
+
+@pytest.fixture
+def no_worker_stays(medley_home: Path) -> Iterator[None]:
+    """Workers that a test leaves behind are ended, by their checked process names."""
+    yield
     from medley.jobs import open_jobs
     from medley.jobs.process import signal_group
 

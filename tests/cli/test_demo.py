@@ -16,11 +16,12 @@ MERGES = {"demo-linear": "linear", "demo-slerp": "slerp", "demo-ties": "ties", "
 
 @pytest.mark.bundled
 @pytest.mark.processes
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
+@pytest.mark.usefixtures("no_worker_stays")
 def test_the_whole_loop(medley_home: Path, bundled_base: Path, medley: Run) -> None:
     (medley_home / "bases").mkdir(parents=True)
     (medley_home / "bases" / bundled_base.name).symlink_to(bundled_base)  # unpacked once for all tests
-    ran = medley("demo", "--json", timeout_s=1000, OMP_NUM_THREADS="2")
+    ran = medley("demo", "--json", timeout_s=2300, OMP_NUM_THREADS="2")
     assert ran.returncode == 0, ran.stderr
     result = json.loads(ran.stdout)
 
