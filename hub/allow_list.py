@@ -22,7 +22,7 @@ TAKEN = {  # name: the most bytes it may have
     "README.md": MEBIBYTE,
     "recipe.yaml": MEBIBYTE,
     "merge_report.json": 64 * MEBIBYTE,
-    "chat_template.jinja": 256 * 1024,
+    "chat_template.jinja": 128 * 1024,
     "tokenizer_config.json": 16 * MEBIBYTE,
     "special_tokens_map.json": MEBIBYTE,
     "added_tokens.json": 16 * MEBIBYTE,

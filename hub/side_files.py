@@ -1,7 +1,8 @@
 """Checks of the text files that come with an adapter: the card's YAML, the tokenizer's settings, the chat template.
 
-Nothing here is rendered or executed. YAML is read as a stream of events first, so that an alias bomb or a tag that
-builds Python objects is refused before anything is built.
+YAML is read as a stream of events first, so that an alias bomb or a tag that builds Python objects is refused before
+anything is built. A chat template is tried in a child process with limits, although Medley never renders an adapter's
+own: prompts are written by the base's template. It is kept for whoever loads the adapter elsewhere.
 """
 
 import re
@@ -11,8 +12,8 @@ from typing import Any
 
 from medley.errors import AdapterFormatError
 from medley.lm.adapter_file import hub_id, read_json_object
+from medley.lm.template_check import template_problem
 
-MAX_TEMPLATE_BYTES = 256 * 1024
 MAX_YAML_BYTES = 64 * 1024
 MAX_YAML_EVENTS = 20_000
 MAX_YAML_DEPTH = 12
@@ -37,6 +38,8 @@ def check_side_files(files: Mapping[str, Path]) -> dict[str, str]:
     for name, most in JSON_FILES.items():
         if name in files:
             _check_settings(read_json_object(files[name], most), name)
+    if "chat_template.jinja" in texts:
+        _check_template(texts["chat_template.jinja"], "chat_template.jinja")
     if "recipe.yaml" in texts:
         check_yaml(texts["recipe.yaml"], "recipe.yaml")
     card = card_data(texts.get("README.md", ""))
@@ -56,12 +59,24 @@ def _read_text(path: Path, name: str) -> str:
 
 
 def _check_settings(settings: Mapping[str, Any], name: str) -> None:
-    size = len(str(settings.get("chat_template") or "").encode("utf-8", "replace"))
-    if size > MAX_TEMPLATE_BYTES:
-        raise AdapterFormatError(f"The chat template in {name} has {size:,} bytes; at most {MAX_TEMPLATE_BYTES:,}.")
+    for template in _templates(settings.get("chat_template")):
+        _check_template(template, name)
     key = next((key for key in CODE_KEYS if settings.get(key)), None)
     if key:
         raise AdapterFormatError(f"{name} has '{key}', which makes transformers import code. Remove the key.")
+
+
+def _templates(value: Any) -> list[str]:
+    """The texts in a tokenizer's `chat_template`: one, or a list of named ones."""
+    named = value if isinstance(value, list) else [value]
+    texts = [each.get("template") if isinstance(each, dict) else each for each in named]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _check_template(text: str, name: str) -> None:
+    problem = template_problem(text)
+    if problem:
+        raise AdapterFormatError(f"The chat template in {name} {problem}. Remove it; the base's own is used.")
 
 
 def card_data(text: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ HEAVY = ("torch", "transformers", "gradio", "peft")
 FOUNDATION = {"medley", "medley.__version__", "medley.errors", "medley.options", "medley.events"}
 ROOMS = {  # a room, and the rooms below it that it may import
     "medley.lm": set(),
-    "hub": {"medley.lm.adapter_file"},
+    "hub": {"medley.lm.adapter_file", "medley.lm.template_check"},
     "medley.corpus": {"medley.lm"},
     "merging": {"medley.lm"},
     "trainers": {"medley.lm", "medley.corpus"},

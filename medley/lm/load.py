@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from medley.errors import BaseModelError, ParameterError
 from medley.lm.base_folder import check_base_folder, weights_digest
 from medley.lm.quiet import quiet_libraries
+from medley.lm.template_check import template_problem
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -146,15 +147,21 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of the base model in `folder`, without its weights and without torch.
 
     Raises:
-        BaseModelError: the folder holds none that loads.
+        BaseModelError: the folder holds none that loads, or its chat template could do harm.
     """
     from transformers import AutoTokenizer
 
     with quiet_libraries():
         try:
-            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BaseModelError(f"The tokenizer in {folder} cannot be loaded: {_first_sentence(error)}") from error
+    templates = tokenizer.chat_template or ""
+    for template in templates.values() if isinstance(templates, dict) else [templates]:
+        problem = template_problem(template)
+        if problem:
+            raise BaseModelError(f"The chat template in {folder} {problem}. It is not rendered.")
+    return tokenizer
 
 
 def _load(folder: Path, device: Device) -> tuple[Any, Any]:

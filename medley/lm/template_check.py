@@ -1,14 +1,14 @@
-"""A chat template that came with somebody's adapter: tried in a child process before it may touch ours.
+"""A chat template that came with somebody's adapter or base: tried in a child process before it is kept or rendered.
 
 A template is a program. transformers runs it in Jinja's sandbox, which keeps it from files and from Python's insides
 but not from looping for ever or filling the memory. So it is tried on a short conversation where both are limited.
+A base's template is then rendered with every prompt; an adapter's never is, it is only kept and published again.
 """
 
+import functools
 import json
 import subprocess
 import sys
-
-from medley.errors import AdapterFormatError
 
 MAX_TEMPLATE_BYTES = 128 * 1024  # the longest of well-known models have about 20 KB
 MAX_OUTPUT_CHARACTERS = 1_000_000
@@ -37,11 +37,8 @@ class Generation(jinja2.ext.Extension):
         body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
         return jinja2.nodes.Scope(body).set_lineno(line)
 
-class Refusal(Exception):
-    pass
-
 def raise_exception(message):
-    raise Refusal(message)
+    raise ValueError(message)
 
 def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
@@ -64,30 +61,28 @@ try:
         if length > most:
             answer = {"problem": f"writes more than {most:,} characters for two short messages"}
             break
-except Refusal:
-    pass  # it has an opinion on roles, which is its right
 except (MemoryError, RecursionError, OverflowError) as error:
-    answer = {"problem": "needs too much memory"}
+    answer = {"problem": "needs too much memory for two short messages"}
 except jinja2.TemplateSyntaxError as error:
     answer = {"problem": f"is not a valid template (line {error.lineno}: {error.message})"}
 except jinja2.exceptions.SecurityError as error:
     answer = {"problem": "reaches for Python's insides"}
-except Exception as error:
-    answer = {"problem": f"fails on two short messages ({type(error).__name__}: {str(error)[:200]})"}
+except Exception:
+    pass  # it wants other roles or variables, which harms nobody
 json.dump(answer, sys.stdout)
 """
 SAMPLE = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello, how can I help?"}]
 
 
-def check_template(text: str) -> None:
-    """Nothing, if the chat template renders a short conversation within its limits.
+@functools.lru_cache(maxsize=8)
+def template_problem(text: str) -> str:
+    """Why a chat template had better not be rendered, as the end of a sentence, or "".
 
-    Raises:
-        AdapterFormatError: too long, not a template, leaves the sandbox, or needs too much time, memory or output.
+    It may be too long or no template, leave the sandbox, or need too much time, memory or output for two messages.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_TEMPLATE_BYTES:
-        raise _refused(f"has {size:,} bytes; at most {MAX_TEMPLATE_BYTES:,} are accepted")
+        return f"has {size:,} bytes; at most {MAX_TEMPLATE_BYTES:,} are accepted"
     limits = [str(limit) for limit in (CPU_SECONDS, MEMORY_BYTES, MAX_OUTPUT_CHARACTERS)]
     try:
         result = subprocess.run(
@@ -99,14 +94,8 @@ def check_template(text: str) -> None:
     except subprocess.TimeoutExpired:
         result = None
     if result is None or result.returncode < 0:  # killed by one of its limits
-        raise _refused(f"needs more than {CPU_SECONDS} s or too much memory for two short messages")
+        return "needs too much time or memory for two short messages"
     try:
-        problem = json.loads(result.stdout).get("problem")
+        return json.loads(result.stdout).get("problem", "")
     except ValueError:
-        problem = "needs too much memory"  # the child could not even report
-    if problem:
-        raise _refused(problem)
-
-
-def _refused(reason: str) -> AdapterFormatError:
-    return AdapterFormatError(f"The chat template {reason}. Remove chat_template.jinja; the base's own is used then.")
+        return "needs too much memory for two short messages"  # the child could not even report

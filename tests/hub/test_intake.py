@@ -35,7 +35,7 @@ TAKEN = {
     "tokenizer.json": b"{}",
     "tokenizer_config.json": b'{"model_max_length": 1000000000000000019884624838656}',
     "special_tokens_map.json": b"{}",
-    "chat_template.jinja": b"{{ ''.__class__.__mro__ }}",
+    "chat_template.jinja": b"{{ messages[0].content }}",
     "recipe.yaml": b"merge_method: linear\n",
     "merge_report.json": b"{}",
 }

@@ -229,7 +229,7 @@ def test_all_problems_of_a_folder_are_told_together(refusal: Callable[[Path], st
 @pytest.mark.parametrize(
     ("name", "data", "part"),
     [
-        ("chat_template.jinja", b" " * 5 * 2**20, "'chat_template.jinja' has 5,242,880 bytes; at most 262,144"),
+        ("chat_template.jinja", b" " * 5 * 2**20, "'chat_template.jinja' has 5,242,880 bytes; at most 131,072"),
         ("chat_template.jinja", b"\xff\xfe", "chat_template.jinja is not UTF-8 text."),
         ("README.md", b"#" * 5 * 2**20, "'README.md' has 5,242,880 bytes; at most 1,048,576"),
         ("README.md", b"---\na: &a [1]\nb: *a\n---\n", "The YAML of README.md uses aliases ('*a'); write it out."),
@@ -253,7 +253,7 @@ def test_all_problems_of_a_folder_are_told_together(refusal: Callable[[Path], st
             "tokenizer_config.json has 'auto_map'",
         ),
         ("tokenizer_config.json", b'{"a": 1, "a": 2}', "the key 'a' appears twice"),
-        ("tokenizer_config.json", b'{"chat_template": "%s"}' % (b"x" * 300_000), "has 300,000 bytes; at most 262,144."),
+        ("tokenizer_config.json", b'{"chat_template": "%s"}' % (b"x" * 300_000), "has 300,000 bytes; at most 131,072"),
         ("special_tokens_map.json", b"[]", "must hold a JSON object, found list."),
         ("merge_report.json", b'{"a":' * 20_000, "nested"),
     ],

@@ -13,7 +13,7 @@ import torch
 
 from medley.errors import BaseModelError, ParameterError, ProblemsError
 from medley.lm.base_folder import check_base_folder
-from medley.lm.load import Device, choose_device, load_base, template_hash, weights_digest
+from medley.lm.load import Device, choose_device, load_base, load_tokenizer, template_hash, weights_digest
 from tests.tiny_model import CHAT_TEMPLATE
 
 
@@ -176,3 +176,11 @@ def test_what_lists_and_flags_need_comes_without_torch(module: str) -> None:
     code = f"import sys, medley.lm.{module}; print([each for each in ('torch', 'transformers') if each in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_base_whose_chat_template_could_do_harm_is_refused(base: Path) -> None:
+    (base / "chat_template.jinja").write_text("{{ messages.append.__globals__ }}")
+    for load in (load_tokenizer, lambda folder: load_base(folder, device="cpu")):
+        with pytest.raises(BaseModelError) as caught:
+            load(base)
+        assert str(caught.value) == (f"The chat template in {base} reaches for Python's insides. It is not rendered.")

@@ -2,9 +2,8 @@
 
 import pytest
 
-from medley.errors import AdapterFormatError
 from medley.lm import template_check
-from medley.lm.template_check import check_template
+from medley.lm.template_check import template_problem
 from tests.tiny_model import CHAT_TEMPLATE
 
 WITH_GENERATION = (
@@ -12,12 +11,17 @@ WITH_GENERATION = (
     "{% endgeneration %}{% else %}{{ message.content | tojson }}{% endif %}"
     "{% if loop.index > 9 %}{% break %}{% endif %}{% endfor %}{{ strftime_now('%Y') }}"
 )
+WITH_TOOLS = "{{ tools[0].function.name }}"
 STRICT_ROLES = "{% if messages[1].role != 'user' %}{{ raise_exception('only users here') }}{% endif %}"
 
 
-@pytest.mark.parametrize("text", [CHAT_TEMPLATE, WITH_GENERATION, STRICT_ROLES], ids=["chatml", "generation", "strict"])
+@pytest.mark.parametrize(
+    "text",
+    [CHAT_TEMPLATE, WITH_GENERATION, STRICT_ROLES, WITH_TOOLS],
+    ids=["chatml", "generation", "strict roles", "wants tools"],
+)
 def test_ordinary_templates_pass(text: str) -> None:
-    check_template(text)
+    assert template_problem(text) == ""
 
 
 @pytest.mark.parametrize(
@@ -30,21 +34,15 @@ def test_ordinary_templates_pass(text: str) -> None:
         ("{{ ('%0' ~ 10**9 ~ 'd') | format(1) }}", "needs too much memory"),
         ("{% for i in range(90000) %}{{ 'x' * 1000 }}{% endfor %}", "writes more than 1,000,000 characters"),
         ("{% for m in messages %}", "is not a valid template (line 1"),
-        ("{{ nothing.there.at.all }}", "fails on two short messages (UndefinedError"),
         ("x" * 5_000_000, "has 5,000,000 bytes; at most 131,072 are accepted"),
     ],
-    ids=["class-walk", "globals", "mutation", "huge", "huge-format", "long", "syntax", "undefined", "5MB"],
+    ids=["class-walk", "globals", "mutation", "huge", "huge-format", "long", "syntax", "5MB"],
 )
-def test_hostile_templates_are_refused_with_the_reason(text: str, reason: str) -> None:
-    with pytest.raises(AdapterFormatError) as caught:
-        check_template(text)
-    message = str(caught.value)
-    assert message.startswith(f"The chat template {reason}")
-    assert message.endswith("Remove chat_template.jinja; the base's own is used then.")
+def test_hostile_templates_are_named_with_the_reason(text: str, reason: str) -> None:
+    assert template_problem(text).startswith(reason)
 
 
 def test_nested_loops_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template_check, "CPU_SECONDS", 1)
     loops = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
-    with pytest.raises(AdapterFormatError, match="needs more than 1 s or too much memory"):
-        check_template(loops)
+    assert template_problem(loops) == "needs too much time or memory for two short messages"
