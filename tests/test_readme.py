@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,35 @@ def test_every_file_the_readme_links_to_is_there() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def python_example() -> str:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    return block[1]
+
+
+def test_the_python_example_needs_no_registry_home_or_network(
+    make_adapter: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Run as it stands, in a process that must not open a socket and whose home cannot be made."""
+    for seed, name in enumerate(("pirate", "tidy")):
+        make_adapter(f"adapters/{name}", seed=seed)
+    (tmp_path / "a file").touch()
+    no_network = "import socket\ndef refuse(*_): raise AssertionError('network')\nsocket.socket.connect = refuse\n"
+    run = subprocess.run(
+        [sys.executable, "-c", no_network + python_example()],
+        cwd=tmp_path,
+        env={**os.environ, "MEDLEY_HOME": str(tmp_path / "a file" / "home"), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout) == pytest.approx(1, abs=1e-6)  # slerp is exact at the default rank
+    assert sorted(path.name for path in (tmp_path / "out" / "sailor").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "merge_report.json",
+        "recipe.yaml",
+    ]
