@@ -4,6 +4,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
+from medley.lm.quiet import silence_proposals
 from trainers.options import SFTOptions
 from trainers.work import TrainResult, TrainWork
 
@@ -28,6 +29,7 @@ class Trainer:
 
     def train(self, options: Any, work: TrainWork) -> TrainResult:
         """Run it to the end, to a stop or to an error; see `TrainWork` and `TrainResult`."""
+        silence_proposals()
         return importlib.import_module(self.module).train(options, work)
 
 

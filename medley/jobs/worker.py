@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str]) -> int:
     """Do the job; 0 when it is done or stopped, 1 when it failed, 2 when there was nothing to do."""
     home, job_id = Path(arguments[0]), arguments[1]
     sys.stdout, sys.stderr = ScrubbedStream(sys.stdout), ScrubbedStream(sys.stderr)
+    warnings.simplefilter(
+        "ignore", FutureWarning
+    )  # libraries telling each other; the log's last line is shown to users
     store = JobStore(home)
     job = claim(store, job_id)
     if job is None:

@@ -9,19 +9,21 @@ from collections.abc import Iterator
 SILENCED = ("bitsandbytes.backends.cpu.ops",)
 
 
+def silence_proposals() -> None:
+    """bitsandbytes' proposal is made whenever the library is first imported, so it is silenced for good before."""
+    for name in SILENCED:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Only errors of transformers are printed inside; its former settings come back after.
-
-    bitsandbytes' proposal is silenced for good: it is made whenever the library is first imported.
-    """
+    """Only errors of transformers are printed inside; its former settings come back after."""
     from transformers.utils import logging as transformers_logging
 
     verbosity, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    for name in SILENCED:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    silence_proposals()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

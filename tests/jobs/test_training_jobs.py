@@ -40,6 +40,7 @@ def test_a_training_killed_and_retried_makes_what_an_undisturbed_one_makes(
     assert newest_checkpoint(lost.out_dir) is not None
 
     again = done(jobs, jobs.retry(killed.id).id)
+    assert not any(word in jobs.log_tail(again.id) for word in ("kernels", "FutureWarning"))
     steps = [event["step"] for event in jobs.events(again.id)[0] if event["kind"] == "metric" and "loss" in event]
     assert steps[0] > first["step"] - 1
     assert steps[0] % SAVE_EVERY == 1  # the first step after a checkpoint
