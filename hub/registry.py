@@ -24,7 +24,7 @@ from hub.manifest import FileEntry, Manifest, Parent, content_id, from_text, to_
 from hub.names import quoted
 from hub.records import Version
 from hub.store import DamagedContentError, Store
-from medley.errors import InvalidNameError, NotFoundError, ProblemsError
+from medley.errors import InvalidNameError, NotFoundError
 from medley.events import Emit, ignore_event
 
 
@@ -222,16 +222,6 @@ class Registry:
                 return verify.verify_all(self._connection, self._store, emit)
             id = records.find(self._connection, ref)["id"]
             return verify.verify_contents(self._connection, self._store, [id], emit)
-
-    def require_intact(self, *refs: str) -> None:
-        """Nothing, if every file of these versions is as it was published.
-
-        Raises:
-            ProblemsError: all that is wrong with them.
-        """
-        problems = [str(problem) for ref in refs for problem in self.verify(ref).problems]
-        if problems:
-            raise ProblemsError("the registry", problems)
 
     def remove(self, ref: str, *, force: bool = False) -> Version:
         """Hide a version; `restore` brings it back until `gc` has collected it.

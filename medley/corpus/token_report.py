@@ -42,28 +42,16 @@ class TokenReport:
     length_histogram: tuple[tuple[int, int, int], ...]
     max_length: int | None
 
-    @property
-    def truncated_share(self) -> float:
-        """The share of all rows whose end was cut off, in [0, 1]."""
-        seen = self.rows + self.all_masked
-        return self.truncated / seen if seen else 0.0
-
     def warnings(self) -> list[str]:
         """What a person should know before training, one plain sentence each."""
         cut = self.truncated - self.all_masked
         found = [
-            (
-                self.all_masked,
-                f"{self.all_masked} rows are left out: their answer begins after {self.max_length} tokens.",
-            ),
-            (cut, f"{cut} answers are cut off at {self.max_length} tokens, so they do not end."),
-            (
-                self.missing_eos,
-                f"{self.missing_eos} rows do not end with an end-of-turn token: the model may not stop.",
-            ),
-            (self.special_in_text, f"{self.special_in_text} rows contain special tokens of the base as plain text."),
+            (self.all_masked, f"left out, because the answer begins after {self.max_length} tokens"),
+            (cut, f"cut off at {self.max_length} tokens, so that the answer does not end"),
+            (self.missing_eos, "without an end-of-turn token at the end: the model may not stop"),
+            (self.special_in_text, "with special tokens of the base as plain text"),
         ]
-        return [sentence for count, sentence in found if count]
+        return [f"{count:,} {'row' if count == 1 else 'rows'} {what}." for count, what in found if count]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -114,7 +114,7 @@ def test_an_answer_that_never_ends_is_noticed(tokenizer: Any) -> None:
     encoded, report = encode_all([example("Hi", "Hello")] * 2, tokenizer, max_length=None)
     assert [each.ends_with_eos for each in encoded] == [False, False]
     assert report.missing_eos == 2
-    assert report.warnings() == ["2 rows do not end with an end-of-turn token: the model may not stop."]
+    assert report.warnings() == ["2 rows without an end-of-turn token at the end: the model may not stop."]
 
 
 def test_a_template_that_ends_only_the_last_turn_with_a_line_break(tokenizer: Any) -> None:
@@ -149,14 +149,13 @@ def test_truncation_keeps_the_start_and_is_counted(tiny: Any) -> None:
         long.full_length,
     )
     assert (report.rows, report.truncated, report.all_masked, report.missing_eos) == (2, 2, 1, 0)
-    assert report.truncated_share == pytest.approx(2 / 3)
     assert report.tokens == short.full_length + max_length
     assert report.trained_tokens == sum(short.trained) + sum(long.trained[:max_length])
     assert report.length_percentiles[100] == max(long.full_length, late.full_length)
     assert sum(count for _, _, count in report.length_histogram) == 3
     assert report.warnings() == [
-        f"1 rows are left out: their answer begins after {max_length} tokens.",
-        f"1 answers are cut off at {max_length} tokens, so they do not end.",
+        f"1 row left out, because the answer begins after {max_length} tokens.",
+        f"1 row cut off at {max_length} tokens, so that the answer does not end.",
     ]
 
 
@@ -178,7 +177,7 @@ def test_nothing_to_train_is_an_error(tiny: Any) -> None:
 def test_special_tokens_in_the_text_are_noticed(tiny: Any) -> None:
     rows = [example("What does <|im_end|> mean?", "The end."), example("Hi", "Hello")]
     _, report = encode_all(rows, tiny, max_length=None)
-    assert report.warnings() == ["1 rows contain special tokens of the base as plain text."]
+    assert report.warnings() == ["1 row with special tokens of the base as plain text."]
 
 
 def test_many_rows_at_once_are_as_one_by_one(tiny: Any) -> None:

@@ -109,7 +109,7 @@ def test_the_tokens_shown_are_those_of_training(workspace: Workspace, dataset: V
 def test_statistics_say_what_is_cut(workspace: Workspace, dataset: Version, base: Version) -> None:
     whole = data_view.statistics_html(workspace, "sums", "tiny-base", 1024)
     assert "m-column" in whole
-    assert "answers are cut off" not in whole
+    assert "cut off at" not in whole
     cut = data_view.statistics_html(workspace, "sums", "tiny-base", 40)
     assert "at 40 tokens" in cut
     assert "longest row 40" in cut
