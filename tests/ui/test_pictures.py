@@ -86,6 +86,7 @@ def take_all(tab: Watched, home: Path) -> None:
     page.locator("#lineage svg a").nth(3).wait_for()
     take(tab, "version")
     tab.open("publish?name=demo-ties&repo=your-name/demo-ties")
+    page.locator("#publish-plan").get_by_text("adapter_model.safetensors").wait_for()
     page.get_by_role("button", name="Dry run").click()
     page.get_by_text("Nothing was sent.").wait_for()
     take(tab, "publish")
