@@ -73,6 +73,10 @@ def take_all(tab: Watched, home: Path) -> None:
     take(tab, "merge")
     tab.open("compare?panes=base,demo-pirate,demo-pirate=0.7%2Bdemo-tidy=0.3")
     page.get_by_text("Weights of pane C").first.wait_for()
+    page.get_by_text("How answers are drawn").click()
+    field(page, "Max new tokens").fill("70")
+    field(page, "Repetition penalty").fill("1.15")
+    page.get_by_text("How answers are drawn").click()
     field(page, "Prompt").fill("How do I wash a wool sweater?")
     page.get_by_role("button", name="Ask", exact=True).click()
     for pane in range(3):
