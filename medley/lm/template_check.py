@@ -86,7 +86,7 @@ def template_problem(text: str) -> str:
     limits = [str(limit) for limit in (CPU_SECONDS, MEMORY_BYTES, MAX_OUTPUT_CHARACTERS)]
     try:
         result = subprocess.run(
-            [sys.executable, "-I", "-c", CHILD, *limits],
+            [sys.executable, "-P", "-c", CHILD, *limits],
             input=json.dumps({"template": text, "messages": SAMPLE}).encode(),
             capture_output=True,
             timeout=BACKSTOP_SECONDS,
@@ -95,7 +95,8 @@ def template_problem(text: str) -> str:
         result = None
     if result is None or result.returncode < 0:  # killed by one of its limits
         return "needs too much time or memory for two short messages"
-    try:
+    if result.returncode == 0:
         return json.loads(result.stdout).get("problem", "")
-    except ValueError:
-        return "needs too much memory for two short messages"  # the child could not even report
+    if b"MemoryError" in result.stderr:  # not even enough was left to report it
+        return "needs too much memory for two short messages"
+    raise RuntimeError(f"A chat template could not be tried: {result.stderr.decode(errors='replace')[-2000:]}")
