@@ -42,7 +42,7 @@ def start(
             turns=turns or "all",
             licence=(licence or "").strip() or None,
         )
-        return workspace.jobs.submit(spec).id
+        return workspace.submit(spec).id
 
     job_id, problem = attempt(submit)
     if job_id is None:
@@ -71,7 +71,7 @@ def start_examples(workspace: Workspace) -> tuple[str, str, Any, Any]:
             import_spec(workspace.registry, EXAMPLES / lesson.file, name=lesson.data, licence="CC0-1.0")
             for lesson in LESSONS
         ]
-        return [workspace.jobs.submit(spec).id for spec in specs][-1]
+        return [workspace.submit(spec).id for spec in specs][-1]
 
     job_id, problem = attempt(submit)
     if job_id is None:

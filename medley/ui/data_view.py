@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from medley.corpus import ImportReport, read_report, read_rows
+from medley.corpus import ImportReport, dataset_statistics, read_report, read_rows
 from medley.ui import charts, markup
 from medley.ui.numbers import count_text, plural
 from medley.ui.train_form import base_choices
@@ -208,7 +208,8 @@ def statistics_html(workspace: Workspace, reference: str, base: str, length: flo
     def draw() -> str:
         from medley.corpus.tokens import encode_all
 
-        rows = read_rows(workspace.version(reference, "dataset").path, "train")
+        folder = workspace.version(reference, "dataset").path
+        rows = read_rows(folder, "train")
         step = max(1, len(rows) // MAX_COUNTED)
         limit = int(length or 1024)
         report = encode_all(rows[::step], tokenizer_of(workspace, base), max_length=limit)[1]
@@ -220,6 +221,31 @@ def statistics_html(workspace: Workspace, reference: str, base: str, length: flo
         pairs.append(("Tokens trained", f"{count_text(report.trained_tokens)} of {count_text(report.tokens)}"))
         warnings = "".join(markup.notice("warn", text) for text in report.warnings())
         sampled = f'<p class="m-quiet m-gap">Every {step}th row was counted.</p>' if step > 1 else ""
-        return warnings + sampled + charts.bars(counts, edges, x_name="tokens", marks=marks) + markup.facts(pairs)
+        bars = charts.bars(counts, edges, x_name="tokens", marks=marks)
+        return warnings + sampled + bars + markup.facts(pairs) + splits_table(folder)
 
     return shown(draw)
+
+
+def splits_table(folder: Path) -> str:
+    """How many rows, prompts and repetitions each split has, and how long its answers are."""
+    rows = [
+        (
+            split,
+            count_text(each.rows),
+            count_text(each.prompts),
+            count_text(each.repeated_prompts),
+            count_text(each.repeated_answers),
+            count_text(each.answer_percentiles.get(50, 0)),
+        )
+        for split, each in dataset_statistics(folder).items()
+    ]
+    heads = (
+        "Split",
+        "Rows",
+        "Prompts",
+        "Rows with a repeated prompt",
+        "With a repeated answer",
+        "Median answer, characters",
+    )
+    return markup.table(heads, rows, numeric=range(1, len(heads)))

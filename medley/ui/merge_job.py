@@ -52,7 +52,7 @@ def start(workspace: Workspace, name: str, *values: Any) -> list[Any]:
         recipe = read(values)
         plan(workspace, recipe)
         spec = merge_spec(workspace.registry, recipe, name=name.strip(), may_open_paths=False)
-        return workspace.jobs.submit(spec).id
+        return workspace.submit(spec).id
 
     job_id, problem = attempt(submit)
     if job_id is None:

@@ -143,7 +143,7 @@ def start(
             init=None if not start or start == START else start,
             options=read_options(trainer, values),
         )
-        return workspace.jobs.submit(spec).id
+        return workspace.submit(spec).id
 
     job_id, notice = attempt(submit)
     return (markup.address("train", {"job": job_id}), "") if job_id else ("", notice)

@@ -236,7 +236,7 @@ def retry_run(workspace: Workspace, job_id: str) -> tuple[str, str]:
 
     def retry() -> str:
         workspace.check_writable("Training")
-        return workspace.jobs.retry(job_id).id
+        return workspace.retry(job_id).id
 
     again, problem = attempt(retry)
     return (markup.address("train", {"job": again}), "") if again else ("", problem)

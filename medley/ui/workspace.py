@@ -20,7 +20,7 @@ from medley.ui import markup
 from medley.ui.run_view import RunShelf
 
 if TYPE_CHECKING:
-    from medley.jobs import Jobs
+    from medley.jobs import Job, Jobs, JobSpec
     from medley.jobs.panes import EnginePool
 
 log = logging.getLogger("medley.ui")
@@ -60,6 +60,18 @@ class Workspace:
 
         return EnginePool(self.jobs)
 
+    def submit(self, spec: "JobSpec") -> "Job":
+        """Queue a job; before a training on the GPU, what was loaded there for comparing is given up."""
+        if spec.lane == "train:cuda":
+            self.engines.make_room()
+        return self.jobs.submit(spec)
+
+    def retry(self, job_id: str) -> "Job":
+        """A new job that goes on from the last checkpoint of this one."""
+        if self.jobs.get(job_id).lane == "train:cuda":
+            self.engines.make_room()
+        return self.jobs.retry(job_id)
+
     def check_writable(self, what: str) -> None:
         """Refuse what a visitor of a public Space must not do; hiding a button is not enough, events can be sent.
 
@@ -81,7 +93,8 @@ class Workspace:
             NotFoundError, InvalidNameError: nothing is chosen, or there is no such name.
         """
         if not reference:
-            raise NotFoundError(f"Choose {'one' if kind is None else 'a ' + kind} first.")
+            article = "an" if kind == "adapter" else "a"
+            raise NotFoundError(f"Choose {f'{article} {kind}' if kind else 'one'} first.")
         return self.registry.get(reference, kind)
 
 

@@ -110,6 +110,7 @@ def test_statistics_say_what_is_cut(workspace: Workspace, dataset: Version, base
     whole = data_view.statistics_html(workspace, "sums", "tiny-base", 1024)
     assert "m-column" in whole
     assert "cut off at" not in whole
+    assert "<td>train</td><td class=m-num>18</td><td class=m-num>18</td><td class=m-num>0</td>" in whole
     cut = data_view.statistics_html(workspace, "sums", "tiny-base", 40)
     assert "at 40 tokens" in cut
     assert "longest row 40" in cut
