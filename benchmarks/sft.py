@@ -54,7 +54,7 @@ def bare_trl(base_dir: Path, data_dir: Path, steps: int) -> float:
     import torch
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     from medley.corpus import read_rows
@@ -91,6 +91,7 @@ def bare_trl(base_dir: Path, data_dir: Path, steps: int) -> float:
             peft_config=LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"),
             callbacks=[Clock()],
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return (len(moments) - 1) / (moments[-1] - moments[0])
 

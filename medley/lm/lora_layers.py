@@ -38,6 +38,7 @@ class _Group:
             self.slices[name] = slice(start, len(owner))
             self.b_t[name] = torch.cat([b.t() for _, (b, _) in held]).contiguous()
         self.a = torch.cat(a_parts)
+        self._converted: dict[torch.dtype, tuple[torch.Tensor, dict[str, torch.Tensor]]] = {}
         self._owner = torch.tensor(owner)
         self._coefficients: torch.Tensor | None = None  # (N, 1, R) float32
         self._input: torch.Tensor | None = None
@@ -51,9 +52,15 @@ class _Group:
     def forget_input(self) -> None:
         self._input = self._hidden = None
 
+    def factors_in(self, dtype: torch.dtype) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """A and each module's Bᵀ in this number type, converted once: converting costs more than the product."""
+        if dtype not in self._converted:
+            self._converted[dtype] = (self.a.to(dtype), {name: b_t.to(dtype) for name, b_t in self.b_t.items()})
+        return self._converted[dtype]
+
     def hook(self, name: str) -> Callable[..., torch.Tensor]:
         """A forward hook that adds the row's own blend of deltas to what the module `name` gives, in place."""
-        part, b_t = self.slices[name], self.b_t[name]
+        part = self.slices[name]
 
         def add(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
             x = inputs[0]
@@ -61,10 +68,11 @@ class _Group:
                 self._input, self._hidden = x, self._project(x)
             hidden = self._hidden[:, part]
             flat = output.view(-1, output.shape[-1])
+            b_t = self.factors_in(hidden.dtype)[1][name]
             if hidden.dtype is flat.dtype:
-                flat.addmm_(hidden, b_t.to(hidden.dtype))
+                flat.addmm_(hidden, b_t)
             else:
-                flat.add_((hidden @ b_t.to(hidden.dtype)).to(flat.dtype))
+                flat.add_(hidden @ b_t)
             return output
 
         return add
@@ -83,10 +91,10 @@ class _Group:
             )
         count = x.numel() // x.shape[-1]
         if x.is_cpu and count <= FEW_TOKENS:
-            hidden = F.linear(x.float(), self.a.float()).view(rows, count // rows, -1)
+            hidden = F.linear(x.float(), self.factors_in(torch.float32)[0]).view(rows, count // rows, -1)
             hidden.mul_(self._coefficients)
         else:
-            hidden = F.linear(x, self.a.to(x.dtype)).view(rows, count // rows, -1)
+            hidden = F.linear(x, self.factors_in(x.dtype)[0]).view(rows, count // rows, -1)
             hidden.mul_(self._coefficients.to(x.dtype))
         return hidden.view(count, -1)
 
