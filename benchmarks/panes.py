@@ -134,8 +134,8 @@ def main() -> None:
     ours, alone, alone_ours, in_turn, _ = medians.values()
     print("## Panes\n")
     print(
-        f"Bundled base, {base.device.name}, {base.device.dtype}, {torch.get_num_threads()} threads, adapters of rank 16 "
-        f"on all linear layers, {options.new_tokens} new tokens, median of {options.repeats} rounds.\n"
+        f"Bundled base, {base.device.name}, {base.device.dtype}, {torch.get_num_threads()} threads, adapters of rank "
+        f"16 on all linear layers, {options.new_tokens} new tokens, median of {options.repeats} rounds.\n"
     )
     print(table(medians, options.new_tokens))
     print(f"\nFour panes over the base alone in transformers: {ours / alone:.2f} (goal: at most {GOAL_BASE});")
