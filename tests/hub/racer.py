@@ -7,12 +7,15 @@ It opens the registry, prints "ready", waits for a line on stdin, acts, and prin
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hub import Registry, open_registry
 from medley.errors import ConflictError
+
+MOST_ROUNDS = 1000
 
 
 def publish(registry: Registry, name: str, folder: str) -> list[Any]:
@@ -28,16 +31,21 @@ def move(registry: Registry, number: str, expected: str) -> str:
     return "won"
 
 
-def publish_often(registry: Registry, name: str, folder: str, times: str) -> int:
-    """Publishes and removes the same content again and again; counts how often it was there when it had to be."""
-    seen = 0
-    for _ in range(int(times)):
+def publish_often(registry: Registry, name: str, folder: str, times: str) -> bool:
+    """Publishes and removes the same content again and again; True if it was there whenever it had to be.
+
+    At least `times`, and on until a collector has really taken something away (on a quick machine it may need a while).
+    """
+    is_there, rounds = True, 0
+    while rounds < int(times) or (rounds < MOST_ROUNDS and not (registry.home / "collected").exists()):
         version = registry.publish("adapter", name, Path(folder))
-        seen += (version.path / "f").read_bytes() == (Path(folder) / "f").read_bytes()
+        is_there &= (version.path / "f").read_bytes() == (Path(folder) / "f").read_bytes()
         registry.remove(version.label)
+        time.sleep(0.005)  # removed for a moment, or no collector would ever find it so
+        rounds += 1
     final = registry.publish("adapter", name, Path(folder))
     (registry.home / f"finished-{name}").touch()
-    return seen + (final.path / "f").is_file()
+    return is_there and (final.path / "f").is_file()
 
 
 def collect_until(registry: Registry, publishers: str) -> int:
@@ -45,6 +53,8 @@ def collect_until(registry: Registry, publishers: str) -> int:
     taken = 0
     while len(list(registry.home.glob("finished-*"))) < int(publishers):
         taken += len(registry.gc(grace_s=0).folders)
+        if taken:
+            (registry.home / "collected").touch()
     return taken
 
 

@@ -91,7 +91,7 @@ def test_collecting_beside_publishing_is_safe(registry: Registry, make_folder: M
     times = 12
     runners = [("publish often", f"pirate-{index}", folder, times) for index, folder in enumerate(folders)]
     results = race(registry.home, [*runners, ("collect until", 4), ("collect until", 4)])
-    assert results[:4] == [times + 1] * 4
+    assert results[:4] == [True] * 4
     assert sum(results[4:]) > 0  # the collectors really took contents away that were published again
     assert sorted(version.name for version in registry.list()) == [f"pirate-{index}" for index in range(4)]
     assert_whole(registry)
