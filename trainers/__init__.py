@@ -7,9 +7,9 @@ A trainer takes folders and objects, never names: it works with no registry, hom
 loads neither torch nor transformers; a trainer's module is imported when it is asked to train.
 """
 
-from trainers.options import SFTOptions
-from trainers.presets import PRESETS, preset
+from trainers.presets import PRESETS, Preset, preset
+from trainers.sft_options import SFTOptions
 from trainers.table import TRAINERS, Trainer
 from trainers.work import TrainResult, TrainWork
 
-__all__ = ["PRESETS", "TRAINERS", "SFTOptions", "TrainResult", "TrainWork", "Trainer", "preset"]
+__all__ = ["PRESETS", "TRAINERS", "Preset", "SFTOptions", "TrainResult", "TrainWork", "Trainer", "preset"]

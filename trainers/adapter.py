@@ -9,10 +9,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from medley.errors import ParameterError
 from medley.lm.adapter_file import CONFIG_FILE, open_adapter
-from trainers.options import SFTOptions
+from trainers.options import AdapterOptions
 
 
-def attach_adapter(model: Any, options: SFTOptions, init_adapter: Path | None) -> PeftModel:
+def attach_adapter(model: Any, options: AdapterOptions, init_adapter: Path | None) -> PeftModel:
     """The base with a trainable adapter named "default".
 
     A fresh adapter starts at zero delta (B = 0). One continued from `init_adapter` keeps its own rank, alpha and
@@ -40,7 +40,7 @@ def _is_linear(module: torch.nn.Module) -> bool:
     return isinstance(module, torch.nn.Linear)
 
 
-def lora_config(options: SFTOptions) -> LoraConfig:
+def lora_config(options: AdapterOptions) -> LoraConfig:
     """peft's configuration for these options."""
     targets: str | list[str] = list(options.targets)
     return LoraConfig(

@@ -1,4 +1,8 @@
-"""What can be turned on each trainer: one frozen dataclass a trainer, from which flags, controls and cards are made."""
+"""What can be turned on every trainer, in four groups; a trainer's own options class takes the groups it needs.
+
+Each option has a default, a range and a line of help, from which flags, controls, recipes and cards are made.
+A trainer that needs another default declares the field again.
+"""
 
 from dataclasses import dataclass
 
@@ -6,23 +10,45 @@ from medley.options import option
 
 
 @dataclass(frozen=True)
-class SFTOptions:
-    """Supervised fine-tuning of a LoRA adapter (Hu et al. 2021, 2106.09685) or, on a 4-bit base, QLoRA (2305.14314).
-
-    Defaults follow "LoRA Without Regret" (all linear layers, about ten times the learning rate of full fine-tuning)
-    and alpha = 2r (2405.09673).
-    """
+class EpochOptions:
+    """For trainers that pass over rows: how often, how many at once, how the rate goes, when they are measured."""
 
     epochs: float = option(3.0, "Passes over the training rows.", above=0, high=1000)
     max_steps: int | None = option(None, "Stop after this many optimizer steps, whatever the epochs say.", low=1)
+    batch_size: int = option(8, "Rows in one forward pass; more needs more memory.", low=1, high=4096)
+    max_length: int = option(1024, "Tokens kept of a row; the rest of a longer row is cut off.", low=8, high=1_048_576)
+    gradient_accumulation: int = option(1, "Forward passes for one optimizer step.", low=1, high=4096, advanced=True)
+    lr_schedule: str = option(
+        "cosine", "How the learning rate falls.", choices=("cosine", "linear", "constant"), advanced=True
+    )
+    warmup_share: float = option(0.03, "Share of the steps in which the rate climbs.", low=0, high=1, advanced=True)
+    group_by_length: bool = option(True, "Batch rows of similar length: less padding, faster.", advanced=True)
+    eval_every: int = option(20, "Optimizer steps between two measurements on the eval split.", low=1, advanced=True)
+    max_eval_rows: int = option(64, "Eval rows measured each time; 0 switches evaluation off.", low=0, advanced=True)
+
+
+@dataclass(frozen=True)
+class CommonOptions:
+    """For every trainer: seed, device, optimizer, checkpoints."""
+
     learning_rate: float = option(
         2e-4, "Peak learning rate; too high forgets, too low learns nothing.", above=0, high=1
     )
-    batch_size: int = option(8, "Rows in one forward pass; more needs more memory.", low=1, high=4096)
-    max_length: int = option(1024, "Tokens kept of a row; the rest of a longer row is cut off.", low=8, high=1_048_576)
-    rank: int = option(16, "LoRA rank r: capacity and size of the adapter.", low=1, high=1024)
     seed: int = option(42, "Same seed, same machine, same adapter bytes on a CPU.", low=0, high=2**32 - 1)
     quant: str = option("none", "Load the base in 4-bit NF4 to save memory (QLoRA).", choices=("none", "4bit"))
+    weight_decay: float = option(0.0, "AdamW weight decay on the adapter.", low=0, high=1, advanced=True)
+    max_grad_norm: float = option(1.0, "Gradients are clipped to this norm.", above=0, advanced=True)
+    gradient_checkpointing: bool = option(False, "Recompute activations: slower, less memory.", advanced=True)
+    save_every: int = option(20, "Optimizer steps between two checkpoints.", low=1, advanced=True)
+    keep_checkpoints: int = option(2, "Checkpoints kept; older ones are deleted.", low=1, high=100, advanced=True)
+    device: str = option("auto", "Where to train.", choices=("auto", "cuda", "mps", "cpu"), advanced=True)
+
+
+@dataclass(frozen=True)
+class AdapterOptions:
+    """What the adapter is made of."""
+
+    rank: int = option(16, "LoRA rank r: capacity and size of the adapter.", low=1, high=1024)
     alpha: float | None = option(
         None, "LoRA alpha: the delta is scaled by alpha/r; 2r when empty.", above=0, advanced=True
     )
@@ -31,21 +57,13 @@ class SFTOptions:
         ("all-linear",), "Modules that get an adapter: all-linear, or names such as q_proj.", advanced=True
     )
     rslora: bool = option(False, "Scale by alpha/sqrt(r), steadier at high rank (2312.03732).", advanced=True)
-    gradient_accumulation: int = option(1, "Forward passes for one optimizer step.", low=1, high=4096, advanced=True)
-    lr_schedule: str = option(
-        "cosine", "How the learning rate falls.", choices=("cosine", "linear", "constant"), advanced=True
-    )
-    warmup_share: float = option(0.03, "Share of the steps in which the rate climbs.", low=0, high=1, advanced=True)
-    weight_decay: float = option(0.0, "AdamW weight decay on the adapter.", low=0, high=1, advanced=True)
-    max_grad_norm: float = option(1.0, "Gradients are clipped to this norm.", above=0, advanced=True)
-    group_by_length: bool = option(True, "Batch rows of similar length: less padding, faster.", advanced=True)
-    gradient_checkpointing: bool = option(False, "Recompute activations: slower, less memory.", advanced=True)
-    eval_every: int = option(20, "Optimizer steps between two measurements on the eval split.", low=1, advanced=True)
-    max_eval_rows: int = option(64, "Eval rows measured each time; 0 switches evaluation off.", low=0, advanced=True)
-    save_every: int = option(20, "Optimizer steps between two checkpoints.", low=1, advanced=True)
-    keep_checkpoints: int = option(2, "Checkpoints kept; older ones are deleted.", low=1, high=100, advanced=True)
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """For trainers of a model that writes: answers to look at while it learns."""
+
     samples: int = option(
         2, "Eval prompts answered at each measurement, to see it learn.", low=0, high=16, advanced=True
     )
     sample_tokens: int = option(40, "Longest sample answer in tokens.", low=1, high=1024, advanced=True)
-    device: str = option("auto", "Where to train.", choices=("auto", "cuda", "mps", "cpu"), advanced=True)

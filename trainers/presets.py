@@ -9,45 +9,52 @@ from medley.errors import ParameterError
 
 @dataclass(frozen=True)
 class Preset:
-    """A few option values that go together.
+    """A few option values that go together, for each trainer.
 
     Attributes:
         summary: one sentence: when to take it.
-        source: where the values come from.
-        values: option name -> value.
+        sources: trainer -> where the values come from.
+        values: trainer -> option name -> value.
     """
 
     summary: str
-    source: str
-    values: Mapping[str, Any]
+    sources: Mapping[str, str]
+    values: Mapping[str, Mapping[str, Any]]
 
 
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
         summary="See within minutes whether the data teaches what you want.",
-        source="one pass at a high rate; LoRA tolerates about 15x the full fine-tuning rate in short runs "
-        "(LoRA Without Regret)",
-        values={"epochs": 1.0, "rank": 8, "learning_rate": 5e-4, "max_length": 512},
+        sources={
+            "sft": "one pass at a high rate; LoRA tolerates about 15x the full fine-tuning rate in short runs "
+            "(LoRA Without Regret)",
+        },
+        values={"sft": {"epochs": 1.0, "rank": 8, "learning_rate": 5e-4, "max_length": 512}},
     ),
     "balanced": Preset(
         summary="A good adapter from some hundred to some thousand rows.",
-        source="all linear layers, about 10x the full fine-tuning rate (LoRA Without Regret); alpha = 2r (2405.09673)",
-        values={"epochs": 3.0, "rank": 16, "learning_rate": 2e-4, "max_length": 1024},
+        sources={
+            "sft": "all linear layers, about 10x the full fine-tuning rate (LoRA Without Regret); "
+            "alpha = 2r (2405.09673)",
+        },
+        values={"sft": {"epochs": 3.0, "rank": 16, "learning_rate": 2e-4, "max_length": 1024}},
     ),
     "thorough": Preset(
         summary="More capacity and a gentler rate, when an hour more does not matter.",
-        source="rank 64 with rank-stabilised scaling (2312.03732), the setting that led peft's method comparison",
-        values={"epochs": 3.0, "rank": 64, "rslora": True, "learning_rate": 1e-4, "max_length": 2048},
+        sources={
+            "sft": "rank 64 with rank-stabilised scaling (2312.03732), the setting that led peft's method comparison",
+        },
+        values={"sft": {"epochs": 3.0, "rank": 64, "rslora": True, "learning_rate": 1e-4, "max_length": 2048}},
     ),
 }
 
 
-def preset(name: str) -> Mapping[str, Any]:
-    """The option values of a preset.
+def preset(name: str, trainer: str) -> Mapping[str, Any]:
+    """The option values of a preset for a trainer; none where the preset says nothing about it.
 
     Raises:
         ParameterError: there is no preset of that name.
     """
     if name not in PRESETS:
         raise ParameterError(f"There is no preset '{name}'. Choose {', '.join(PRESETS)}.")
-    return PRESETS[name].values
+    return PRESETS[name].values.get(trainer, {})

@@ -1,12 +1,21 @@
 """The trainers there are. One more: a file with `train(options, work)`, an options class and a line here."""
 
 import importlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from medley.lm.quiet import silence_proposals
-from trainers.options import SFTOptions
+from trainers.sft_options import SFTOptions
 from trainers.work import TrainResult, TrainWork
+
+
+def _no_adapters(options: Any) -> tuple[str, ...]:
+    return ()
+
+
+def _unchanged(options: Any, pinned: Mapping[str, str]) -> Any:
+    return options
 
 
 @dataclass(frozen=True)
@@ -16,16 +25,24 @@ class Trainer:
     Attributes:
         name: as on the command line.
         goal: what a person wants who takes it, in their words.
-        data_kind: the kind of dataset it learns from ("sft" or "preference").
+        data_kinds: the kinds of dataset it learns from, of "sft", "preference", "unpaired" and "prompts"; the first
+            is the one it is made for.
         options_class: its frozen options dataclass.
         module: where its `train` lives; imported when training starts.
+        init_role: what the adapter named by `--from` is to the new one, in its lineage: "init" where training goes on
+            from it, "reference" where it is also the frozen policy that the new one is held to.
+        adapters_in: the adapters that the options name, beside the one to start from.
+        with_adapters: the same options with those names replaced (by `sha256:…`, so that a recipe stays true).
     """
 
     name: str
     goal: str
-    data_kind: str
+    data_kinds: tuple[str, ...]
     options_class: type
     module: str
+    init_role: str = "init"
+    adapters_in: Callable[[Any], tuple[str, ...]] = _no_adapters
+    with_adapters: Callable[[Any, Mapping[str, str]], Any] = _unchanged
 
     def train(self, options: Any, work: TrainWork) -> TrainResult:
         """Run it to the end, to a stop or to an error; see `TrainWork` and `TrainResult`."""
@@ -34,5 +51,5 @@ class Trainer:
 
 
 TRAINERS: dict[str, Trainer] = {
-    "sft": Trainer("sft", "Teach by examples", "sft", SFTOptions, "trainers.sft"),
+    each.name: each for each in (Trainer("sft", "Teach by examples", ("sft",), SFTOptions, "trainers.sft"),)
 }

@@ -21,7 +21,10 @@ class TrainWork:
         base_revision: the base's commit on the Hub, or None.
         data_dir: a dataset folder as `medley.corpus` writes it.
         out_dir: gets `adapter/` and `checkpoints/`; made when absent.
-        init_adapter: an adapter folder to continue from, or None for a fresh one.
+        init_adapter: an adapter folder to start from, or None for a fresh one; for trainers that keep a reference
+            policy, it is that policy too.
+        adapters: other adapters that the options name (a reward model, say): the reference as it stands in the
+            options -> its folder.
         resume_from: a checkpoint folder of an earlier, interrupted run of the same options, or None.
         emit: told of progress, metrics, samples, checkpoints and warnings.
         should_stop: asked after every optimizer step; True saves a checkpoint and ends the run.
@@ -33,6 +36,7 @@ class TrainWork:
     out_dir: Path
     base_revision: str | None = None
     init_adapter: Path | None = None
+    adapters: Mapping[str, Path] = field(default_factory=dict)
     resume_from: Path | None = None
     emit: Emit = ignore_event
     should_stop: Callable[[], bool] = _never

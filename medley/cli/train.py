@@ -55,7 +55,7 @@ def trainer_command(trainer: Trainer) -> click.Command:
         from hub import open_registry
         from medley.jobs import train_spec
 
-        values = {**(preset(preset_name) if preset_name else {}), **given(options)}
+        values = {**(preset(preset_name, trainer.name) if preset_name else {}), **given(options)}
         spec = train_spec(open_registry(), trainer.name, base=base, data=data, name=name, init=init, options=values)
         submit(spec, in_background=background, as_json=as_json)
 

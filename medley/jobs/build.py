@@ -5,7 +5,7 @@ merge methods' own tables; here is only what needs the registry.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -91,20 +91,25 @@ def train_spec(
     base_version = problems.attempt(base_of, registry, start) if start and base is None else None
     if base is not None or init is None:
         base_version = problems.attempt(find_base, registry, base)
-    data_version = problems.attempt(_find_data, registry, data, row.data_kind, trainer)
+    data_version = problems.attempt(_find_data, registry, data, row.data_kinds, trainer)
     chosen = problems.attempt(from_mapping, row.options_class, options or {})
-    if start and base_version and not belongs_to(start, base_version):
-        problems.found.append(
-            f"{start.label} was trained on {start.base}, but the base is {base_version.base}. "
-            f"Leave out --base, or choose another adapter to start from."
-        )
+    others = {ref: problems.attempt(_find_init, registry, ref) for ref in (row.adapters_in(chosen) if chosen else ())}
+    for version in filter(None, (start, *others.values())):
+        if base_version and not belongs_to(version, base_version):
+            problems.found.append(
+                f"{version.label} was trained on {version.base}, but the base is {base_version.base}. "
+                f"Leave out --base, or choose another adapter."
+            )
     problems.report("the training")
-    values = plain(dataclasses.asdict(chosen))
+    pinned = {ref: f"sha256:{version.id}" for ref, version in others.items()}
+    values = plain(dataclasses.asdict(row.with_adapters(chosen, pinned)))
     inputs = {"base": base_version.id, "data": data_version.id, "init": start.id if start else None}
     labels = {"base": base_version.label, "data": data_version.label, **({"init": start.label} if start else {})}
+    labels |= {f"sha256:{version.id}": version.label for version in others.values()}
     params = {
         "trainer": trainer,
         **inputs,
+        "adapters": list(pinned.values()),
         "labels": labels,
         "options": values,
         "device": likely_device(values.get("device", "auto")),
@@ -116,11 +121,14 @@ def _find_init(registry: "Registry", ref: str) -> "Version":
     return registry.get(ref, "adapter")
 
 
-def _find_data(registry: "Registry", ref: str, kind: str, trainer: str) -> "Version":
+def _find_data(registry: "Registry", ref: str, kinds: Sequence[str], trainer: str) -> "Version":
     version = registry.get(ref, "dataset")
-    found = version.metadata.get("kind", kind)
-    if found != kind:
-        raise ParameterError(f"{trainer} learns from {kind} data, but '{ref}' is {found} data. Choose another dataset.")
+    found = version.metadata.get("kind", kinds[0])
+    if found not in kinds:
+        wanted = " or ".join(kinds)
+        raise ParameterError(
+            f"{trainer} learns from {wanted} data, but '{ref}' is {found} data. Choose another dataset."
+        )
     return version
 
 

@@ -23,6 +23,7 @@ def run(work: JobWork) -> str:
     options = from_mapping(trainer.options_class, params["options"])
     base, data = work.input(params["base"]), work.input(params["data"])
     init = work.input(params["init"]) if params["init"] else None
+    others = {ref: work.input(ref.removeprefix("sha256:")) for ref in params.get("adapters", ())}
     checkpoint = newest_checkpoint_of(work)
     if checkpoint is not None:
         step = checkpoint.name.rpartition("-")[2]
@@ -36,6 +37,7 @@ def run(work: JobWork) -> str:
             data_dir=data.path,
             out_dir=work.out_dir,
             init_adapter=init.path if init else None,
+            adapters={ref: version.path for ref, version in others.items()},
             resume_from=checkpoint,
             emit=work.emit,
             should_stop=work.should_stop,
@@ -43,7 +45,8 @@ def run(work: JobWork) -> str:
     )
     if result.was_stopped or result.adapter_dir is None:
         raise JobStopped
-    return _publish(work, result, base, data, init)
+    parents = [("base", base), ("data", data), *([(trainer.init_role, init)] if init else [])]
+    return _publish(work, result, base, data, [*parents, *(("reward", each) for each in others.values())])
 
 
 def newest_checkpoint_of(work: JobWork) -> Path | None:
@@ -54,18 +57,19 @@ def newest_checkpoint_of(work: JobWork) -> Path | None:
     return next((checkpoint for checkpoint in found if checkpoint is not None), None)
 
 
-def _publish(work: JobWork, result: "TrainResult", base: "Version", data: "Version", init: "Version | None") -> str:
+def _publish(
+    work: JobWork, result: "TrainResult", base: "Version", data: "Version", parents: list[tuple[str, "Version"]]
+) -> str:
     from hub import Parent
 
     work.emit("progress", step=result.steps, total=result.steps, text="Registering")
-    roles = {"base": base, "data": data, "init": init}
     version = work.registry.publish(
         "adapter",
         work.spec.output_name,
         result.adapter_dir,
         base=base.base,
         base_revision=base.base_revision,
-        parents=[Parent(version.id, role) for role, version in roles.items() if version is not None],
+        parents=[Parent(version.id, role) for role, version in parents],
         recipe=recipe_text(work),
         metadata={**_metadata(work, result, base, data), "job": work.job.id},
     )

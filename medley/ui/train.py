@@ -111,7 +111,7 @@ def _listen(
 def _form_values(workspace: Workspace, request: gr.Request) -> list[Any]:
     """Choices for base, dataset and start; the dataset and base that the address names are chosen."""
     bases = train_form.base_choices(workspace)
-    data = _with(query_value(request, "data"), workspace.names("dataset", data_kind="sft"))
+    data = _with(query_value(request, "data"), workspace.names("dataset", data_kinds=("sft",)))
     adapters = workspace.names("adapter")
     base = query_value(request, "base") or (bases[0] if bases else None)
     start = query_value(request, "from") or START

@@ -11,6 +11,7 @@ from medley.ui.controls import changed, to_text, to_value
 from medley.ui.numbers import count_text
 from medley.ui.workspace import Workspace, attempt, shown
 from trainers import PRESETS, TRAINERS
+from trainers import preset as values_of
 
 GOALS = {name: trainer.goal for name, trainer in TRAINERS.items()}
 START = "a fresh adapter"
@@ -32,7 +33,7 @@ def base_choices(workspace: Workspace) -> list[str]:
 
 def preset_values(trainer: str, preset: str) -> list[Any]:
     """What the option controls show for a preset; what it does not name stands at its default."""
-    chosen = PRESETS[preset].values if preset in PRESETS else {}
+    chosen = values_of(preset, trainer) if preset in PRESETS else {}
     return [to_text(each, chosen.get(each.name, each.default)) for each in fields_of(trainer)]
 
 

@@ -6,7 +6,7 @@ sentence.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,10 +81,12 @@ class Workspace:
         if self.is_read_only:
             raise ReadOnlyError(f"{what} is switched off here: this app is read-only. Run Medley on your own machine.")
 
-    def names(self, kind: str, *, data_kind: str | None = None) -> list[str]:
-        """The names of a kind, the newest first; of datasets only those of a kind of data, if one is given."""
+    def names(self, kind: str, *, data_kinds: Sequence[str] = ()) -> list[str]:
+        """The names of a kind, the newest first; of datasets only those of these kinds of data, if any are given."""
         listed = self.registry.list(kind, limit=MAX_LISTED)
-        return [each.name for each in listed if data_kind in (None, each.metadata.get("kind", data_kind))]
+        return [
+            each.name for each in listed if not data_kinds or each.metadata.get("kind", data_kinds[0]) in data_kinds
+        ]
 
     def version(self, reference: str | None, kind: str | None = None) -> Version:
         """The version a name means. Only names: a path that somebody typed is never opened.

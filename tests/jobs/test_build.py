@@ -91,7 +91,7 @@ def test_continuing_an_adapter_takes_its_base(
     other = registry.publish("base", "other", base.path, base="org/other")
     assert problems_of(lambda: train_spec(registry, "sft", base="other", data="sums", name="more", init="left")) == [
         f"left:v1 was trained on {TINY_BASE_ID}, but the base is {other.base}. "
-        "Leave out --base, or choose another adapter to start from."
+        "Leave out --base, or choose another adapter."
     ]
 
 

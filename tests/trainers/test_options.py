@@ -4,7 +4,7 @@ import pytest
 
 from medley.errors import ParameterError, ProblemsError
 from medley.options import describe, from_mapping
-from trainers import PRESETS, SFTOptions, preset
+from trainers import PRESETS, TRAINERS, SFTOptions, preset
 
 
 def test_every_problem_is_told_at_once() -> None:
@@ -46,11 +46,12 @@ def test_every_option_has_a_sentence_and_an_acceptable_default() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_valid_and_say_where_they_come_from(name: str) -> None:
-    from_mapping(SFTOptions, preset(name))
-    assert PRESETS[name].source
     assert PRESETS[name].summary
+    for trainer, row in TRAINERS.items():
+        from_mapping(row.options_class, preset(name, trainer))
+        assert PRESETS[name].sources[trainer]
 
 
 def test_unknown_preset() -> None:
     with pytest.raises(ParameterError, match=r"There is no preset 'best'\. Choose quick, balanced, thorough\."):
-        preset("best")
+        preset("best", "sft")

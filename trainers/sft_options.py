@@ -1,0 +1,14 @@
+"""What can be turned on supervised fine-tuning."""
+
+from dataclasses import dataclass
+
+from trainers.options import AdapterOptions, CommonOptions, EpochOptions, SampleOptions
+
+
+@dataclass(frozen=True)
+class SFTOptions(SampleOptions, AdapterOptions, CommonOptions, EpochOptions):
+    """Supervised fine-tuning of a LoRA adapter (Hu et al. 2021, 2106.09685) or, on a 4-bit base, QLoRA (2305.14314).
+
+    Defaults follow "LoRA Without Regret" (all linear layers, about ten times the learning rate of full fine-tuning)
+    and alpha = 2r (2405.09673).
+    """
