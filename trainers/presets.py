@@ -28,23 +28,63 @@ PRESETS: dict[str, Preset] = {
         sources={
             "sft": "one pass at a high rate; LoRA tolerates about 15x the full fine-tuning rate in short runs "
             "(LoRA Without Regret)",
+            "reward": "one pass, as reward models overfit in the second (2203.02155); TRL's rate of 1e-4 for LoRA, "
+            "twice as high for a short run",
+            "dpo": "the upper end of 10 to 50 times TRL's rate of 1e-6, which is meant for full fine-tuning",
+            "kto": "the upper end of 10 to 50 times TRL's rate of 1e-6, which is meant for full fine-tuning",
+            "grpo": "a small rank is enough for learning from rewards (LoRA Without Regret); "
+            "50 times TRL's rate of 1e-6",
+            "ppo": "the trainer's own defaults",
         },
-        values={"sft": {"epochs": 1.0, "rank": 8, "learning_rate": 5e-4, "max_length": 512}},
+        values={
+            "sft": {"epochs": 1.0, "rank": 8, "learning_rate": 5e-4, "max_length": 512},
+            "reward": {"epochs": 1.0, "rank": 8, "learning_rate": 2e-4, "max_length": 512},
+            "dpo": {"epochs": 1.0, "rank": 8, "learning_rate": 5e-5, "max_length": 512},
+            "kto": {"epochs": 1.0, "rank": 8, "learning_rate": 5e-5, "max_length": 512},
+            "grpo": {"epochs": 1.0, "rank": 8, "learning_rate": 5e-5},
+            "ppo": {},
+        },
     ),
     "balanced": Preset(
         summary="A good adapter from some hundred to some thousand rows.",
         sources={
             "sft": "all linear layers, about 10x the full fine-tuning rate (LoRA Without Regret); "
             "alpha = 2r (2405.09673)",
+            "reward": "one pass (2203.02155) at TRL's rate of 1e-4",
+            "dpo": "about 20 times TRL's rate of 1e-6, as LoRA wants 10 times or more (LoRA Without Regret)",
+            "kto": "about 20 times TRL's rate of 1e-6, as LoRA wants 10 times or more (LoRA Without Regret)",
+            "grpo": "ranks of 1 to 32 learn from rewards as well as full fine-tuning (LoRA Without Regret); "
+            "20 times TRL's rate of 1e-6",
+            "ppo": "the trainer's own defaults",
         },
-        values={"sft": {"epochs": 3.0, "rank": 16, "learning_rate": 2e-4, "max_length": 1024}},
+        values={
+            "sft": {"epochs": 3.0, "rank": 16, "learning_rate": 2e-4, "max_length": 1024},
+            "reward": {"epochs": 1.0, "rank": 16, "learning_rate": 1e-4, "max_length": 1024},
+            "dpo": {"epochs": 1.0, "rank": 16, "learning_rate": 2e-5, "max_length": 1024},
+            "kto": {"epochs": 1.0, "rank": 16, "learning_rate": 2e-5, "max_length": 1024},
+            "grpo": {"epochs": 1.0, "rank": 16, "learning_rate": 2e-5},
+            "ppo": {},
+        },
     ),
     "thorough": Preset(
         summary="More capacity and a gentler rate, when an hour more does not matter.",
         sources={
             "sft": "rank 64 with rank-stabilised scaling (2312.03732), the setting that led peft's method comparison",
+            "reward": "two passes at half of TRL's rate; the second may overfit (2203.02155): watch the accuracy",
+            "dpo": "three passes at 10 times TRL's rate of 1e-6",
+            "kto": "three passes at 10 times TRL's rate of 1e-6 (LoRA Without Regret)",
+            "grpo": "the largest rank that gains in learning from rewards (LoRA Without Regret); "
+            "10 times TRL's rate of 1e-6",
+            "ppo": "the trainer's own defaults",
         },
-        values={"sft": {"epochs": 3.0, "rank": 64, "rslora": True, "learning_rate": 1e-4, "max_length": 2048}},
+        values={
+            "sft": {"epochs": 3.0, "rank": 64, "rslora": True, "learning_rate": 1e-4, "max_length": 2048},
+            "reward": {"epochs": 2.0, "rank": 32, "learning_rate": 5e-5, "max_length": 2048},
+            "dpo": {"epochs": 3.0, "rank": 32, "learning_rate": 1e-5, "max_length": 2048},
+            "kto": {"epochs": 3.0, "rank": 32, "learning_rate": 1e-5, "max_length": 2048},
+            "grpo": {"epochs": 3.0, "rank": 32, "learning_rate": 1e-5},
+            "ppo": {},
+        },
     ),
 }
 
