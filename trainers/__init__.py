@@ -8,8 +8,19 @@ loads neither torch nor transformers; a trainer's module is imported when it is 
 """
 
 from trainers.presets import PRESETS, Preset, preset
+from trainers.reward_options import RewardOptions
 from trainers.sft_options import SFTOptions
 from trainers.table import TRAINERS, Trainer
 from trainers.work import TrainResult, TrainWork
 
-__all__ = ["PRESETS", "TRAINERS", "Preset", "SFTOptions", "TrainResult", "TrainWork", "Trainer", "preset"]
+__all__ = [
+    "PRESETS",
+    "TRAINERS",
+    "Preset",
+    "RewardOptions",
+    "SFTOptions",
+    "TrainResult",
+    "TrainWork",
+    "Trainer",
+    "preset",
+]

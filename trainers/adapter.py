@@ -25,14 +25,24 @@ def attach_adapter(model: Any, options: AdapterOptions, init_adapter: Path | Non
     if init_adapter is not None:
         open_adapter(init_adapter)
         return PeftModel.from_pretrained(model, str(init_adapter), is_trainable=True)
+    return wrap(model, lora_config(options))
+
+
+def wrap(model: Any, config: LoraConfig) -> PeftModel:
+    """The base with a fresh adapter of this configuration.
+
+    Raises:
+        ParameterError: no module of the base has a name in its `target_modules`.
+    """
     try:
-        return get_peft_model(model, lora_config(options))
+        return get_peft_model(model, config)
     except ValueError as error:
         if "target modules" not in str(error).lower():
             raise
         names = ", ".join(sorted({name.rpartition(".")[2] for name, part in model.named_modules() if _is_linear(part)}))
         raise ParameterError(
-            f"targets {', '.join(options.targets)} match no module of this base. Use all-linear, or some of: {names}."
+            f"targets {', '.join(config.target_modules)} match no module of this base. "
+            f"Use all-linear, or some of: {names}."
         ) from error
 
 

@@ -47,6 +47,11 @@ class SeededOrder:
         lengths = row_lengths(train_dataset if train_dataset is not None else self.train_dataset)
         return EpochOrder(lengths, seed=self.args.seed, grouped_by=grouped_by)
 
+    def _get_eval_sampler(self, eval_dataset: Any) -> list[int]:
+        """The longest rows first: little padding, and a batch that does not fit into memory is met at once."""
+        lengths = row_lengths(eval_dataset)
+        return sorted(range(len(lengths)), key=lambda index: -lengths[index])
+
 
 def row_lengths(rows: Any) -> list[int]:
     """Tokens in each row of a tokenised dataset, over all its columns of token ids (prompt, answer, both answers)."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medley.lm.quiet import silence_proposals
+from trainers.reward_options import RewardOptions
 from trainers.sft_options import SFTOptions
 from trainers.work import TrainResult, TrainWork
 
@@ -31,6 +32,7 @@ class Trainer:
         module: where its `train` lives; imported when training starts.
         init_role: what the adapter named by `--from` is to the new one, in its lineage: "init" where training goes on
             from it, "reference" where it is also the frozen policy that the new one is held to.
+        makes: "policy" for an adapter that writes answers, "reward" for one that scores them.
         adapters_in: the adapters that the options name, beside the one to start from.
         with_adapters: the same options with those names replaced (by `sha256:…`, so that a recipe stays true).
     """
@@ -41,6 +43,7 @@ class Trainer:
     options_class: type
     module: str
     init_role: str = "init"
+    makes: str = "policy"
     adapters_in: Callable[[Any], tuple[str, ...]] = _no_adapters
     with_adapters: Callable[[Any, Mapping[str, str]], Any] = _unchanged
 
@@ -51,5 +54,11 @@ class Trainer:
 
 
 TRAINERS: dict[str, Trainer] = {
-    each.name: each for each in (Trainer("sft", "Teach by examples", ("sft",), SFTOptions, "trainers.sft"),)
+    each.name: each
+    for each in (
+        Trainer("sft", "Teach by examples", ("sft",), SFTOptions, "trainers.sft"),
+        Trainer(
+            "reward", "Learn what people prefer", ("preference",), RewardOptions, "trainers.reward", makes="reward"
+        ),
+    )
 }

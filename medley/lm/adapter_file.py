@@ -36,6 +36,7 @@ __all__ = [
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLED_WEIGHTS = "adapter_model.bin"
 PREFIX = "base_model.model."
+SCORE_HEAD = PREFIX + "score.weight"
 SUFFIX_A, SUFFIX_B = ".lora_A.weight", ".lora_B.weight"
 CHUNK_BYTES = 8 * 1024 * 1024
 
@@ -86,6 +87,13 @@ class AdapterFile:
     @property
     def parameter_count(self) -> int:
         return sum(tensor.element_count for tensor in self.tensors.values())
+
+    @property
+    def is_reward_model(self) -> bool:
+        """True for a LoRA with a head of one output: it scores answers and cannot write any."""
+        head = self.tensors.get(SCORE_HEAD)
+        is_scalar = head is not None and len(head.shape) == 2 and head.shape[0] == 1
+        return self.config.peft_type == "LORA" and self.config.task_type == "SEQ_CLS" and is_scalar
 
 
 def open_adapter(folder: Path) -> AdapterFile:

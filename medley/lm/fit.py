@@ -24,7 +24,20 @@ def check_fit(adapter: AdapterFile, model: nn.Module) -> None:
     Raises:
         IncompatibleError or ProblemsError: every reason why not.
     """
-    problems = [f"The adapter in {adapter.folder} {reason}." for reason in (*_kind(adapter), *_shapes(adapter, model))]
+    _refuse(adapter, [*_kind(adapter), *_shapes(adapter, model)])
+
+
+def check_shapes(adapter: AdapterFile, model: nn.Module) -> None:
+    """Nothing, if the model has every layer that the adapter changes, in its size.
+
+    Raises:
+        IncompatibleError or ProblemsError: every reason why not.
+    """
+    _refuse(adapter, list(_shapes(adapter, model)))
+
+
+def _refuse(adapter: AdapterFile, reasons: list[str]) -> None:
+    problems = [f"The adapter in {adapter.folder} {reason}." for reason in reasons]
     if len(problems) == 1:
         raise IncompatibleError(problems[0])
     if problems:
@@ -35,6 +48,9 @@ def _kind(adapter: AdapterFile) -> Iterator[str]:
     config = adapter.config
     if config.peft_type != "LORA":
         yield f"is of type {config.peft_type}; only LoRA adapters can be blended"
+        return
+    if adapter.is_reward_model:
+        yield "is a reward model: it scores answers and writes none; use medley score"
         return
     if config.use_dora:
         yield "uses DoRA, whose effect is not a sum of deltas; only plain LoRA can be blended"

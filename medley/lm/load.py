@@ -24,6 +24,7 @@ __all__ = [
     "LoadedBase",
     "choose_device",
     "load_base",
+    "load_score_base",
     "load_tokenizer",
     "nf4_config",
     "template_hash",
@@ -59,7 +60,7 @@ class LoadedBase:
     """A base model ready to run, in evaluation mode, with no gradients.
 
     Attributes:
-        model: the causal language model.
+        model: the causal language model; after `load_score_base` the same layers with a score head.
         tokenizer: its tokenizer.
         folder: where it was loaded from.
         device: where and how it runs.
@@ -122,25 +123,54 @@ def load_base(
         BaseModelError, ProblemsError: the folder is incomplete, asks to run code, or does not load.
         ParameterError: as in `choose_device`, or an unknown dtype.
     """
+    return _open(folder, _choose(quant, device, dtype), "AutoModelForCausalLM", may_miss=())
+
+
+def load_score_base(
+    folder: Path, *, quant: str | None = None, device: str | None = None, dtype: str | None = None
+) -> LoadedBase:
+    """The base in `folder` as a model that gives one number for a text; its score head is still all zero.
+
+    The number is read at the last token that is not padding, so the tokenizer's padding token is changed to one that
+    ends no answer; see `medley.lm.score_head`. Arguments and errors are those of `load_base`.
+    """
+    from medley.lm.score_head import HEAD_WEIGHT, prepare_scoring
+
+    base = _open(
+        folder,
+        _choose(quant, device, dtype),
+        "AutoModelForSequenceClassification",
+        may_miss=(HEAD_WEIGHT,),
+        num_labels=1,
+    )
+    prepare_scoring(base)
+    return base
+
+
+def _choose(quant: str | None, device: str | None, dtype: str | None) -> Device:
     chosen = choose_device(quant, device)
-    if dtype is not None:
-        if dtype not in DTYPES:
-            raise ParameterError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype}.")
-        chosen = Device(chosen.name, dtype, chosen.quant)
+    if dtype is None:
+        return chosen
+    if dtype not in DTYPES:
+        raise ParameterError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype}.")
+    return Device(chosen.name, dtype, chosen.quant)
+
+
+def _open(folder: Path, device: Device, kind: str, *, may_miss: tuple[str, ...], **settings: Any) -> LoadedBase:
     check_base_folder(folder)
     with quiet_libraries():
         try:
-            tokenizer, model = _load(folder, chosen)
+            tokenizer, model = _load(folder, device, kind, may_miss, settings)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
             raise BaseModelError(f"{folder} cannot be loaded: {_first_sentence(error)}") from error
         except Exception as error:  # safetensors has an exception of its own that derives from nothing of the above
             if type(error).__module__.startswith("safetensors"):
                 raise BaseModelError(f"The weights in {folder} are damaged: {_first_sentence(error)}") from error
             raise
-    if chosen.quant and chosen.name == "cpu":
+    if device.quant and device.name == "cpu":
         _leave_odd_sizes_unpacked(model)
     model.requires_grad_(False)
-    return LoadedBase(model.eval(), tokenizer, folder, chosen, template_hash(tokenizer))
+    return LoadedBase(model.eval(), tokenizer, folder, device, template_hash(tokenizer))
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -164,17 +194,20 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _load(folder: Path, device: Device) -> tuple[Any, Any]:
+def _load(
+    folder: Path, device: Device, kind: str, may_miss: tuple[str, ...], settings: dict[str, Any]
+) -> tuple[Any, Any]:
     import torch
-    from transformers import AutoModelForCausalLM
+    import transformers
 
-    local = {"trust_remote_code": False, "local_files_only": True}
+    settings = {**settings, "trust_remote_code": False, "local_files_only": True, "use_safetensors": True}
     tokenizer = load_tokenizer(folder)
-    placed = {"quantization_config": nf4_config(device.dtype), "device_map": {"": device.name}} if device.quant else {}
-    model, loading = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=getattr(torch, device.dtype), use_safetensors=True, output_loading_info=True, **local, **placed
+    if device.quant:
+        settings |= {"quantization_config": nf4_config(device.dtype), "device_map": {"": device.name}}
+    model, loading = getattr(transformers, kind).from_pretrained(
+        folder, dtype=getattr(torch, device.dtype), output_loading_info=True, **settings
     )
-    missing = sorted(loading["missing_keys"])
+    missing = sorted(set(loading["missing_keys"]).difference(may_miss))
     if missing:  # transformers fills them with random numbers
         raise ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}.")
     return tokenizer, model if device.quant else model.to(device.name)
