@@ -71,7 +71,7 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--background", is_flag=True, help="Return at once; the job goes on.")
 @json_option
 def import_(source: str, name: str, background: bool, as_json: bool, **settings: object) -> None:
-    """Read a .json, .jsonl, .csv or .parquet file, or a Hub dataset, into clean rows."""
+    """Read a .json, .jsonl, .csv, .tsv, .txt or .parquet file, or a Hub dataset, into clean rows."""
     from hub import open_registry
     from medley.jobs import import_spec
 

@@ -19,9 +19,9 @@ Row = Mapping[str, Any]
 def export_rows(folder: Path, out: Path, format: str | None = None) -> Path:
     """Write every row of a dataset folder into one new file and return it.
 
-    Each row has a column `split` and the columns prompt and completion, or prompt, chosen and rejected. JSON lines and
-    Parquet keep the lists of messages; in CSV a single user or assistant turn is plain text, anything longer JSON. A
-    CSV cell that a spreadsheet would run as a formula gets a leading quote, which an import takes away again.
+    Each row has a column `split` and the parts of its kind (see `read_rows`). JSON lines and Parquet keep the lists of
+    messages; in CSV a single user or assistant turn is plain text, anything longer JSON, a label true or false. A CSV
+    cell that a spreadsheet would run as a formula gets a leading quote, which an import takes away again.
 
     Args:
         format: "jsonl", "csv" or "parquet"; by the ending of `out` when not given.
@@ -67,7 +67,9 @@ def _cells(row: Row, columns: Sequence[str]) -> Iterator[str]:
         yield f"'{text}" if FORMULA.match(text) else text
 
 
-def _as_text(messages: Sequence[Mapping[str, str]], role: str) -> str:
+def _as_text(messages: Sequence[Mapping[str, str]] | bool, role: str) -> str:
+    if isinstance(messages, bool):
+        return str(messages).lower()
     if len(messages) == 1 and messages[0]["role"] == role and not messages[0]["content"].startswith('[{"'):
         return messages[0]["content"]
     return json.dumps(messages, ensure_ascii=False)

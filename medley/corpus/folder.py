@@ -20,7 +20,8 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 def read_rows(folder: Path, split: str = "train") -> list[dict[str, Any]]:
     """The rows of a split, in order.
 
-    SFT: {"prompt": [messages], "completion": [messages]}; preference: {"prompt", "chosen", "rejected"}. A message is
+    SFT: {"prompt": [messages], "completion": [messages]}; preference: {"prompt", "chosen", "rejected"}; unpaired:
+    {"prompt", "completion", "label": bool}; prompts: {"prompt"}. A message is
     {"role": "system" | "user" | "assistant" | "tool", "content": str}.
 
     Raises:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NOT_ROWS = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "croissant.json"}
 SHARD = re.compile(r"-\d{3,}-of-\d{3,}(-[0-9a-f]+)?$")
-KIND_ORDER = ("parquet", "json", "csv")  # when the same rows are there in several forms
+KIND_ORDER = ("parquet", "json", "csv", "tsv")  # when the same rows are there in several forms
 SHOWN_FILES = 8
 
 
@@ -82,7 +82,7 @@ def import_from_hub(
 def _holds_rows(path: str) -> bool:
     parts = path.split("/")
     is_hidden = any(part.startswith(".") for part in parts)
-    return kind_of(path)[0] is not None and parts[-1] not in NOT_ROWS and not is_hidden
+    return kind_of(path)[0] in KIND_ORDER and parts[-1] not in NOT_ROWS and not is_hidden
 
 
 def choose_files(paths: Sequence[str], split: str | None, repo_id: str) -> list[str]:

@@ -3,17 +3,18 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
 from medley.corpus import rules
 from medley.corpus.folder import SPLITS, json_line, new_folder, write_lines
-from medley.corpus.formats import FORMATS, Format, Record, Row, Settings
+from medley.corpus.format_record import Record, Row, Settings
+from medley.corpus.formats import FORMATS, Format
 from medley.corpus.records import read_records
 from medley.corpus.report import SLOT, ImportReport, write_report
 from medley.corpus.sources import Source, inspect
-from medley.corpus.split import eval_prompts, prompt_key
+from medley.corpus.split import beginnings, eval_prompts, family_keys
 from medley.corpus.tally import NAME_CHARACTERS, RowDropped, Tally, one_line
 from medley.errors import DatasetError, ParameterError
 from medley.events import Emit, ignore_event
@@ -66,7 +67,7 @@ def import_dataset(
     more is an error. Everything else that cannot be used is left out and counted, whatever the share.
 
     Args:
-        source: a .json, .jsonl, .ndjson or .csv file (also .gz), or .parquet.
+        source: a .json, .jsonl, .ndjson, .csv, .tsv or .txt file (also .gz), or .parquet.
         out_dir: absent or empty; appears only when all went well.
         format: a name in FORMATS, or "auto" to detect it.
         eval_share: share of the different prompts that is kept for measuring, in [0, 1).
@@ -94,12 +95,14 @@ def import_files(
     status_counts = any(str(record.get("status")).lower() == "ok" for record in sample)
     converting = Settings(tally, settings.turns, status_counts)
     with new_folder(out_dir) as staging:
-        keys: list[str] = []
+        keys: list[tuple[str, ...]] = []
         rows = _clean_rows(chain(sample, records), chosen, converting, settings.max_rows, emit)
         write_lines(staging / "rows", _noting_keys(rows, keys))
         _check_what_is_left(tally, label, has_rows=bool(keys))
-        held_out = eval_prompts(keys, eval_share=settings.eval_share, seed=settings.seed)
-        counts = _write_splits(staging, keys, held_out)
+        families = family_keys(keys)
+        held_out = eval_prompts(families, eval_share=settings.eval_share, seed=settings.seed)
+        splits = [SPLITS[family in held_out] for family in families]
+        _write_splits(staging, splits)
         report = ImportReport(
             format=chosen.name,
             kind=chosen.kind,
@@ -107,8 +110,10 @@ def import_files(
             source_sha256={source.name: source.sha256 for source in sources},
             encoding={source.name: source.encoding for source in sources if source.encoding},
             found={"rows": tally.found, **_sorted(tally.noticed)},
-            rows=counts,
-            prompts={"train": len(set(keys) - held_out), "eval": len(held_out)},
+            rows={split: splits.count(split) for split in SPLITS},
+            prompts={
+                split: len({key[-1] for key, its in zip(keys, splits, strict=True) if its == split}) for split in SPLITS
+            },
             fixed=_sorted(tally.fixed),
             dropped=_sorted(tally.dropped),
             examples=tally.examples,
@@ -122,7 +127,7 @@ def import_files(
 
 def _choose_format(sample: Sequence[Record], wanted: str, label: str) -> Format:
     """The wanted format, or the one that fits most of the sample (the earlier in the table when equal)."""
-    candidates = list(FORMATS.values()) if wanted == "auto" else [FORMATS[wanted]]
+    candidates = list(FORMATS.values()) if wanted == "auto" else [_named(wanted)]
     best = max(candidates, key=lambda each: sum(map(each.fits, sample)))
     if not any(map(best.fits, sample)):
         columns = ", ".join(_columns(sample)) or "none"
@@ -130,6 +135,12 @@ def _choose_format(sample: Sequence[Record], wanted: str, label: str) -> Format:
         fits = "fits none of the known formats" if wanted == "auto" else f"does not fit the format {wanted}"
         raise DatasetError(f"{label} {fits}. Its columns: {columns}. Known: {known}.")
     return best
+
+
+def _named(name: str) -> Format:
+    """A format that a person asked for, which may fit more than it would be detected in."""
+    chosen = FORMATS[name]
+    return replace(chosen, fits=chosen.fits_named or chosen.fits)
 
 
 def _clean_rows(
@@ -170,7 +181,7 @@ def _parts(records: Iterable[Record], chosen: Format) -> Iterator[tuple[Record, 
 
 def _contents(row: Row) -> set[str]:
     """What is worth knowing of a row that is used as it is."""
-    messages = [message for part in row.values() for message in part]
+    messages = [message for part in row.values() if isinstance(part, list) for message in part]
     found = {SLOT + slot for message in messages for slot in rules.PLACEHOLDER.findall(message["content"])}
     if len(row.get("completion", ())) > 1:
         found.add("rows with several answers")
@@ -179,10 +190,10 @@ def _contents(row: Row) -> set[str]:
     return found
 
 
-def _noting_keys(rows: Iterable[Row], keys: list[str]) -> Iterator[Row]:
-    """The rows as they are; their prompts' keys are appended to `keys` in the same order."""
+def _noting_keys(rows: Iterable[Row], keys: list[tuple[str, ...]]) -> Iterator[Row]:
+    """The rows as they are; the keys of their prompts' beginnings are appended to `keys` in the same order."""
     for row in rows:
-        keys.append(prompt_key(row["prompt"]))
+        keys.append(beginnings(row["prompt"]))
         yield row
 
 
@@ -209,19 +220,16 @@ def _too_many(fault: str, tally: Tally, label: str) -> str:
     )
 
 
-def _write_splits(staging: Path, keys: Sequence[str], held_out: set[str]) -> dict[str, int]:
-    """Sort the staged lines into train and eval, in their order; return the rows of each."""
-    counts = dict.fromkeys(SPLITS, 0)
+def _write_splits(staging: Path, splits: Sequence[str]) -> None:
+    """Sort the staged lines into train and eval, in their order."""
     with (
         (staging / "rows").open(encoding="utf-8", newline="\n") as rows,
         (staging / "train.jsonl").open("w", encoding="utf-8", newline="\n") as train,
         (staging / "eval.jsonl").open("w", encoding="utf-8", newline="\n") as held,
     ):
-        for line, key in zip(rows, keys, strict=True):
-            (held if key in held_out else train).write(line)
-            counts["eval" if key in held_out else "train"] += 1
+        for line, split in zip(rows, splits, strict=True):
+            (train if split == "train" else held).write(line)
     (staging / "rows").unlink()
-    return counts
 
 
 def _columns(sample: Sequence[Record]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Data files to records: one mapping of column -> value at a time, from JSON, JSON lines, CSV or Parquet."""
+"""Data files to records: one mapping of column -> value at a time, from JSON, JSON lines, CSV, TSV, text or Parquet."""
 
 import csv
 import json
@@ -17,6 +17,10 @@ READ_CHARACTERS = 2**16
 LONGEST_JSON_WORD = 12  # -Infinity, or an escape such as \ud83d\ude00, cut in two
 JSON_WORDS = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 WRAPPED_ARRAY = re.compile(r'\s*\{\s*"(data|rows|train|examples|items)"\s*:\s*(?=\[\s*\{)')
+COLUMN_NAMES = {  # a table whose first line has one of these words as a cell has a header
+    *("prompt", "completion", "instruction", "input", "output", "inputs", "targets", "question", "answer", "query"),
+    *("response", "text", "target", "chosen", "rejected", "label", "messages", "conversations", "system"),
+}
 SPREADSHEET_QUOTE = re.compile(
     r"^'+[=+\-@\t\r]"
 )  # what `medley data export` puts before a cell that looks like a formula
@@ -28,7 +32,13 @@ def read_records(source: Source) -> Iterator[Record]:
     Raises:
         DatasetError: the file is damaged at a line or item that the message names, or a row is too long.
     """
-    readers = {"json": _read_json, "csv": _read_csv, "parquet": _read_parquet}
+    readers = {
+        "json": _read_json,
+        "csv": _read_csv,
+        "tsv": _read_tsv,
+        "text": _read_text,
+        "parquet": _read_parquet,
+    }
     return readers[source.kind](source)
 
 
@@ -126,6 +136,35 @@ def _read_csv(source: Source) -> Iterator[Record]:
             yield dict(zip(header, map(_unquoted, cells), strict=True))
     except csv.Error as error:
         raise DatasetError(f"{source.name} is not a readable CSV file near line {rows.line_num}: {error}.") from error
+
+
+def _read_tsv(source: Source) -> Iterator[Record]:
+    """Cells between tabs, without quotes. A first line of known column names is the header.
+
+    Otherwise the columns are called "column 1", "column 2", …
+    """
+    lines = (line.rstrip("\r\n") for line in text_lines(source))
+    first = next((line for line in lines if line.strip()), "")
+    has_header = not COLUMN_NAMES.isdisjoint(first.split("\t"))
+    names = first.split("\t") if has_header else [f"column {n}" for n in range(1, first.count("\t") + 2)]
+    if len(set(names)) < len(names):
+        raise DatasetError(f"The header of {source.name} names a column twice: {', '.join(names)}.")
+    for number, line in enumerate(lines if has_header else _again(first, lines), start=1 + has_header):
+        cells = line.split("\t")
+        if line.strip() and len(cells) != len(names):
+            raise DatasetError(
+                f"Row {number} of {source.name} has {len(cells)} cells, but the first line has {len(names)}. "
+                "Write a tab within a text as a space."
+            )
+        if line.strip():
+            yield dict(zip(names, cells, strict=True))
+
+
+def _read_text(source: Source) -> Iterator[Record]:
+    """One prompt a line; empty lines say nothing."""
+    for line in text_lines(source):
+        if line.strip():
+            yield {"prompt": line.strip()}
 
 
 def _again(first: str, rest: Iterator[str]) -> Iterator[str]:

@@ -31,13 +31,18 @@ STRIPPED = "space around a text removed"
 EMPTY_SYSTEM = "empty system turn removed"
 BROKEN = "broken characters replaced"
 BLOCKS = "content blocks joined"
+TOOLS = "tools described in the system turn"
+CALLS = "tool calls written as text"
+LINE_BREAKS = r"line breaks written as \n restored"
 
 EMPTY_ANSWER, EMPTY_QUESTION, NO_ANSWER = "empty answer", "empty question", "no answer"
 UNKNOWN_ROLE, NOT_IN_FORMAT = "unknown role", "not in the format"
 LATE_SYSTEM = "system turn inside the conversation"
 NO_QUESTION = "does not begin with a user turn"
 ANSWERED_PROMPT = "prompt ends with an answer"
-TOOL_CALLS = "tool calls outside the text"
+TOOL_CALLS = "tool call that cannot be read"
+DELETED, FAILED_REVIEW = "deleted message", "message that reviewers rejected"
+LOWER_RANK, TIE = "ranked below another answer", "neither answer is better"
 SAME_ANSWERS = "chosen and rejected are the same"
 OTHER_PROMPT = "chosen and rejected answer different prompts"
 BAD_STATUS, BAD_LABEL = 'status is not "ok"', "labelled as a bad answer"
@@ -72,8 +77,6 @@ def read_turn(turn: Any, tally: Tally) -> Message:
     sender = next((turn[key] for key in SENDER_KEYS if key in turn), None)
     if sender is None or not any(key in turn for key in TEXT_KEYS):
         raise RowDropped(NOT_IN_FORMAT, f"a turn with the keys {', '.join(map(str, turn))}")
-    if turn.get("tool_calls"):
-        raise RowDropped(TOOL_CALLS, str(turn["tool_calls"]))
     role = ROLE_OF.get(str(sender).strip().lower())
     if role is None:
         name = one_line(str(sender), NAME_CHARACTERS)
@@ -81,7 +84,26 @@ def read_turn(turn: Any, tally: Tally) -> Message:
         raise RowDropped(UNKNOWN_ROLE, f"role '{name}'")
     if role != sender:
         tally.fix(ROLES_MAPPED, f"{sender} -> {role}")
-    return message(role, next(turn[key] for key in TEXT_KEYS if key in turn), tally)
+    said = message(role, next(turn[key] for key in TEXT_KEYS if key in turn), tally)
+    calls = turn.get("tool_calls")
+    if not calls:
+        return said
+    tally.fix(CALLS, str(calls))
+    return {"role": role, "content": "\n".join(filter(None, [said["content"], *map(_call_text, calls)]))}
+
+
+def _call_text(call: Any) -> str:
+    """One line of JSON with the function's name and arguments, as ShareGPT's function_call turns have it."""
+    function = call.get("function", call) if isinstance(call, Mapping) else {}
+    if "name" not in function:
+        raise RowDropped(TOOL_CALLS, f"no name in {call}")
+    arguments = function.get("arguments") or {}
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            raise RowDropped(TOOL_CALLS, f"arguments that are not JSON: {arguments}") from None
+    return json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False)
 
 
 def message(role: str, text: Any, tally: Tally) -> Message:

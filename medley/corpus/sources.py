@@ -25,12 +25,14 @@ SMALL_BYTES = 64 * 2**20  # below this the ratio does not matter
 CHUNK_BYTES = 2**20
 MAX_LEGACY_SHARE = 0.1  # accented letters in a Western text; more means another alphabet, which we would misread
 
-Kind = Literal["json", "csv", "parquet"]
+Kind = Literal["json", "csv", "tsv", "text", "parquet"]
 KINDS: dict[str, Kind] = {
     ".json": "json",
     ".jsonl": "json",
     ".ndjson": "json",
     ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "text",
     ".parquet": "parquet",
 }
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -70,7 +72,7 @@ def inspect(path: Path) -> Source:
     if kind is None:
         raise DatasetError(
             f"{path.name} has an ending that Medley does not read. "
-            "Known: .json, .jsonl, .ndjson, .csv (each also with .gz) and .parquet."
+            "Known: .json, .jsonl, .ndjson, .csv, .tsv, .txt (each also with .gz) and .parquet."
         )
     encoding = "" if kind == "parquet" else _encoding(path, is_gzip)
     return Source(path, path.name, kind, is_gzip, encoding, _digest(path))

@@ -12,6 +12,22 @@ def prompt_key(prompt: Sequence[Mapping[str, str]]) -> str:
     return hashlib.sha256(" ".join("\n\n".join(turns).casefold().split()).encode()).hexdigest()[:32]
 
 
+def beginnings(prompt: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """The keys of a prompt cut after each of its user turns, the shortest first, and of the whole of it at the end."""
+    ends = [place for place, each in enumerate(prompt[:-1], start=1) if each["role"] == "user"]
+    return (*(prompt_key(prompt[:end]) for end in ends), prompt_key(prompt))
+
+
+def family_keys(beginnings_by_row: Sequence[tuple[str, ...]]) -> list[str]:
+    """One key a row; rows with the same key belong on one side of the split.
+
+    It is the key of the shortest prompt in the data that the row's prompt goes on from: a conversation that contains
+    the question of another row contains its answer as well.
+    """
+    whole = {keys[-1] for keys in beginnings_by_row}
+    return [next(key for key in keys if key in whole) for keys in beginnings_by_row]
+
+
 def eval_prompts(keys: Iterable[str], *, eval_share: float, seed: int) -> set[str]:
     """The prompts that go into the eval split: the ones whose hash with the seed is smallest.
 

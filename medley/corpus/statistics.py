@@ -46,10 +46,10 @@ def dataset_statistics(folder: Path) -> dict[str, SplitStatistics]:
 
 
 def split_statistics(rows: Sequence[Mapping[str, Any]]) -> SplitStatistics:
-    """The figures of these rows; of a preference row the chosen answer counts."""
-    answers = [row["completion"] if "completion" in row else row["chosen"] for row in rows]
+    """The figures of these rows; of a preference row the chosen answer counts, and a bare prompt has none."""
+    answers = [row.get("completion") or row.get("chosen") or [] for row in rows]
     prompt_counts = Counter(prompt_key(row["prompt"]) for row in rows)
-    answer_counts = Counter(prompt_key(answer) for answer in answers)
+    answer_counts = Counter(prompt_key(answer) for answer in answers if answer)
     prompt_lengths = sorted(_characters(row["prompt"]) for row in rows)
     answer_lengths = sorted(map(_characters, answers))
     turns = Counter(sum(each["role"] == "assistant" for each in answer) for answer in answers)

@@ -65,14 +65,18 @@ def report_tokens(
     max_length: int | None,
 ) -> TokenReport:
     """The counts over all rows of a split, those with nothing to train included."""
-    kept = [each for each in encoded if any(each.trained)]
+    has_answer = [len(row) > 1 for row in rows]
+    kept = [each for each, answered in zip(encoded, has_answer, strict=True) if any(each.trained) or not answered]
     lengths = sorted(each.full_length for each in encoded)
     special = [token for token in tokenizer.get_added_vocab() if token.strip()]
     return TokenReport(
         rows=len(kept),
         all_masked=len(encoded) - len(kept),
         truncated=sum(each.is_truncated for each in encoded),
-        missing_eos=sum(not each.ends_with_eos and not each.is_truncated for each in encoded),
+        missing_eos=sum(
+            answered and not each.ends_with_eos and not each.is_truncated
+            for each, answered in zip(encoded, has_answer, strict=True)
+        ),
         special_in_text=sum(any(token in text for text in _texts(row) for token in special) for row in rows),
         tokens=sum(len(each.input_ids) for each in kept),
         trained_tokens=sum(sum(each.trained) for each in kept),

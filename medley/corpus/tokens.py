@@ -61,7 +61,8 @@ def encode(
     Args:
         row: a row as `read_rows` gives it.
         max_length: tokens kept, from the start; None keeps all.
-        answer: "completion", "chosen" or "rejected"; None takes the completion, or the chosen answer.
+        answer: "completion", "chosen" or "rejected"; None takes the completion, or the chosen answer. A bare prompt has
+            none: its tokens are what the model is given, and nothing is trained.
 
     Raises:
         DatasetError: the chat template writes earlier turns otherwise once a later one follows.
@@ -91,10 +92,15 @@ def encode_all(
         encoded += _encode_batch(rows[start : start + BATCH_ROWS], tokenizer, max_length, answer, ends)
         emit("progress", step=min(start + BATCH_ROWS, len(rows)), total=len(rows), text="Tokenising")
     report = report_tokens(rows, encoded, tokenizer, max_length=max_length)
-    kept = [each for each in encoded if any(each.trained)]
+    kept = [each for row, each in zip(rows, encoded, strict=True) if any(each.trained) or is_bare(row)]
     if not kept:
         raise DatasetError(_nothing_to_train(rows, encoded, max_length))
     return kept, report
+
+
+def is_bare(row: Row) -> bool:
+    """Whether a row is a prompt without an answer."""
+    return "completion" not in row and "chosen" not in row
 
 
 def _nothing_to_train(rows: Sequence[Row], encoded: Sequence[Encoded], max_length: int | None) -> str:
@@ -162,6 +168,8 @@ def _prefixes(row: Row, tokenizer: PreTrainedTokenizerBase, answer: str | None) 
 
     Each is a prefix of the following one. The odd steps (opening to end) are what the model has to say itself.
     """
+    if is_bare(row):
+        return [render(tokenizer, row["prompt"], add_generation_prompt=True)]
     answer = answer or ("completion" if "completion" in row else "chosen")
     messages, prefixes = list(row["prompt"]), [""]
     for message in row[answer]:

@@ -14,7 +14,7 @@ from medley.jobs.spec import JobSpec
 if TYPE_CHECKING:
     from hub import Registry
 
-SUFFIX = re.compile(r"\.(jsonl?|csv|tsv|parquet)(\.gz)?$", re.IGNORECASE)
+SUFFIX = re.compile(r"\.(jsonl?|ndjson|csv|tsv|txt|parquet)(\.gz)?$", re.IGNORECASE)
 
 
 def import_spec(
@@ -34,7 +34,7 @@ def import_spec(
     """The spec of an import.
 
     Args:
-        source: a .json, .jsonl, .csv or .parquet file, or a dataset's Hub id; a file that exists is taken first.
+        source: a data file (`medley.corpus.sources.KINDS`), or a dataset's Hub id; a file that exists is taken first.
         name: the registry name that the dataset will be a version of.
         format: a name in `medley.corpus.FORMATS`, or auto.
         split, revision: of a Hub dataset.

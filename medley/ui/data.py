@@ -7,13 +7,14 @@ import gradio as gr
 
 from hub import Version
 from medley.corpus import FORMATS
+from medley.corpus.formats import KINDS
 from medley.ui import data_import, data_view, markup
 from medley.ui.address import go_when_set
 from medley.ui.numbers import count_text
 from medley.ui.workspace import MAX_LISTED, Workspace, query_value, shown
 
 INTRO = "Examples to learn from: import them, look at them, see what the model will see."
-FILE_TYPES = [".json", ".jsonl", ".csv", ".parquet", ".gz"]
+FILE_TYPES = [".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".gz"]
 UPLOAD, HUB = "upload", "hub"
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -48,7 +49,7 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
 
 def _build_import(workspace: Workspace, examples: gr.Button) -> tuple[gr.Textbox, gr.Timer]:
     with gr.Column(elem_classes="m-panel"):
-        gr.HTML(markup.heading("Import", "JSON, JSON Lines, CSV or Parquet; the format is found by itself."))
+        gr.HTML(markup.heading("Import", "JSON, JSON Lines, CSV, TSV, text or Parquet; the format is found by itself."))
         with gr.Tabs():
             with gr.Tab("A file"):
                 file = gr.File(label="File", file_types=FILE_TYPES, type="filepath", height=132, elem_id="import-file")
@@ -96,9 +97,7 @@ def _row(version: Version) -> list[str]:
     return [
         f"{markup.link('data', version.name, {'name': version.name})} "
         f'<span class="m-quiet m-mono">v{version.number}</span>',
-        {"sft": "examples", "preference": "preferences"}.get(
-            str(known.get("kind")), markup.escape(known.get("kind", "–"))
-        ),
+        markup.escape(KINDS.get(str(known.get("kind")), known.get("kind", "–"))),
         markup.escape(known.get("format") or "–"),
         count_text(rows) if isinstance(rows, (int, float)) else "–",
         markup.escape(known.get("licence") or "not stated"),

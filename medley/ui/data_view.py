@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from medley.corpus import ImportReport, dataset_statistics, read_report, read_rows
+from medley.corpus.formats import KINDS
 from medley.ui import charts, markup
 from medley.ui.numbers import count_text, plural
 from medley.ui.train_form import base_choices
@@ -99,7 +100,7 @@ def summary_html(report: ImportReport) -> str:
     """What was found, fixed and dropped, with examples."""
     pairs = [
         ("Found", f"{count_text(report.found.get('rows', 0))} records in {report.source}"),
-        ("Format", f"{report.format}, teaches by {'examples' if report.kind == 'sft' else 'preferences'}"),
+        ("Format", f"{report.format}, teaches by {KINDS.get(report.kind, report.kind)}"),
         (
             "Kept",
             ", ".join(f"{count_text(count)} {split}" for split, count in sorted(report.rows.items(), reverse=True)),
@@ -150,19 +151,26 @@ def rows_html(workspace: Workspace, reference: str, split: str, search: str, sta
 
 
 def _has_words(row: dict[str, Any], words: list[str]) -> bool:
-    text = " ".join(message["content"] for part in row.values() for message in part).lower() if words else ""
+    text = (
+        " ".join(message["content"] for part in row.values() if isinstance(part, list) for message in part).lower()
+        if words
+        else ""
+    )
     return all(word in text for word in words)
 
 
 def _row(number: int, row: dict[str, Any]) -> str:
-    parts = ""
+    parts, is_bad = "", row.get("label") is False
     for part, messages in row.items():
-        for message in messages:
-            is_learned = part in LEARNED and message["role"] == "assistant"
+        for message in messages if part != "label" else ():
+            is_learned = part in LEARNED and message["role"] == "assistant" and not is_bad
             css = "m-turn m-learned" if is_learned else "m-turn"
             role = message["role"] if part in ("prompt", "completion") else f"{message['role']}, {part}"
             parts += f'<div class="{css}"><b>{markup.escape(role)}</b><p>{markup.escape(message["content"])}</p></div>'
-    return f'<div class="m-row"><p class="m-quiet m-gap">row {number}</p>{parts}</div>'
+    mark = (
+        "" if "label" not in row else markup.chip("bad answer", "bad") if is_bad else markup.chip("good answer", "good")
+    )
+    return f'<div class="m-row"><p class="m-quiet m-gap">row {number} {mark}</p>{parts}</div>'
 
 
 def tokenizer_of(workspace: Workspace, base: str) -> "PreTrainedTokenizerBase":

@@ -19,10 +19,16 @@ from tests.corpus.reading import alpaca, assistant, user
 
 WriteFile = Callable[..., Path]
 KNOWN = (
+    "oasst-preference (a message tree, for its ranked replies); "
     "block-preference (chosen_messages, rejected_messages); sharegpt-preference (conversations, chosen, rejected); "
-    "preference (prompt, chosen, rejected); sharegpt (conversations); messages (messages); "
-    "self-instruct (instruction, instances); alpaca (instruction, input, output); "
-    "prompt-completion (prompt, completion)"
+    "preference (prompt, chosen, rejected); transcripts (chosen and rejected, dialogues of Human: and Assistant:); "
+    "summaries (info, summaries, choice); shp (history, human_ref_A, human_ref_B, labels); "
+    "helpsteer (prompt, response_1, response_2, preference_strength); "
+    "unpaired (prompt, completion, label (true or false)); "
+    "oasst (a message tree); sharegpt (conversations); messages (messages); ultrachat (data, a list of texts); "
+    "self-instruct (instruction, instances); alpaca (instruction, input, output); flan (inputs, targets); "
+    "flan-table (two or three columns without a header (.tsv)); prompt-completion (prompt, completion); "
+    "prompts (prompt alone)"
 )
 ROLES = (
     "system, developer, user, human, prompter, assistant, gpt, chatgpt, bot, model, function_call, tool_call, "
@@ -81,10 +87,17 @@ def refused(path: Path, tmp_path: Path, kind: type[UserError] = DatasetError, **
             "a.csv is not a readable CSV file near line 2: unexpected end of data.",
         ),
         (
-            "a.txt",
+            "a.tsv",
+            "Is it?\tyes\nWas it?\tno\tperhaps\n",
+            "Row 2 of a.tsv has 3 cells, but the first line has 2. Write a tab within a text as a space.",
+        ),
+        ("a.tsv", "prompt\tprompt\nx\ty\n", "The header of a.tsv names a column twice: prompt, prompt."),
+        ("a.txt", "\n \n", "a.txt has no rows."),
+        (
+            "a.pdf",
             "Hello",
-            "a.txt has an ending that Medley does not read. "
-            "Known: .json, .jsonl, .ndjson, .csv (each also with .gz) and .parquet.",
+            "a.pdf has an ending that Medley does not read. "
+            "Known: .json, .jsonl, .ndjson, .csv, .tsv, .txt (each also with .gz) and .parquet.",
         ),
         (
             "a.jsonl.gz",
@@ -226,8 +239,9 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ({"max_rows": 0}, "max_rows must be at least 1, got 0."),
         (
             {"format": "csv"},
-            "format must be auto or one of block-preference, sharegpt-preference, preference, sharegpt, messages, "
-            "self-instruct, alpaca, prompt-completion, got csv.",
+            "format must be auto or one of oasst-preference, block-preference, sharegpt-preference, preference, "
+            "transcripts, summaries, shp, helpsteer, unpaired, oasst, sharegpt, messages, ultrachat, self-instruct, "
+            "alpaca, flan, flan-table, prompt-completion, prompts, got csv.",
         ),
     ],
 )

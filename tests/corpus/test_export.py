@@ -39,6 +39,24 @@ def test_pairs_come_back_as_well(imported: Import, tmp_path: Path, suffix: str) 
     assert read_rows(tmp_path / "again") == result.train
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"prompt": "A?", "completion": "Yes", "label": True}, {"prompt": "B?", "completion": "No", "label": False}],
+        [{"prompt": "A?"}, {"prompt": [user("B?"), assistant("So?"), user("C?")]}],
+    ],
+    ids=["unpaired", "prompts"],
+)
+def test_marks_and_bare_prompts_come_back_as_well(
+    imported: Import, tmp_path: Path, rows: list[dict[str, Any]], suffix: str
+) -> None:
+    result = imported(rows)
+    out = export_rows(result.folder, tmp_path / f"rows.{suffix}")
+    assert import_dataset(out, tmp_path / "again", eval_share=0.0).kind == result.report.kind
+    assert read_rows(tmp_path / "again") == result.train
+
+
 def test_no_cell_begins_like_a_formula(imported: Import, tmp_path: Path) -> None:
     out = export_rows(imported(ROWS).folder, tmp_path / "rows.csv")
     with out.open(encoding="utf-8", newline="") as file:

@@ -38,11 +38,11 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         "llama-factory-demos/glaive_toolcall_en_demo.json",
         {
             "format": "sharegpt",
-            "found": {"rows": 300, "rows with several answers": 227},
-            "rows": {"train": 236, "eval": 26},
-            "fixed": {MAPPED: 262},
-            "dropped": {"exact duplicate": 38},
-            "unused_columns": ("tools",),
+            "found": {"rows": 300, "rows with several answers": 230, "rows with a system turn": 172},
+            "rows": {"train": 238, "eval": 27},
+            "fixed": {MAPPED: 265, "tools described in the system turn": 172},
+            "dropped": {"exact duplicate": 35},
+            "unused_columns": (),
         },
     ),
     (
@@ -57,14 +57,61 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     (
-        "llama-factory-demos/kto_en_demo.json",  # half of the answers are labelled as bad ones
+        "llama-factory-demos/kto_en_demo.json",  # 150 answers are marked good, 150 bad
         {
-            "format": "messages",
-            "found": {"rows": 300, "rows with several answers": 38},
-            "rows": {"train": 135, "eval": 15},
+            "format": "unpaired",
+            "kind": "unpaired",
+            "found": {"rows": 300},
+            "rows": {"train": 269, "eval": 31},
             "fixed": {"space around a text removed": 1},
-            "dropped": {"labelled as a bad answer": 150},
+            "dropped": {},
             "unused_columns": (),
+        },
+    ),
+    (
+        "hh-rlhf/pairs-1700.jsonl.gz",
+        {
+            "format": "transcripts",
+            "kind": "preference",
+            "found": {"rows": 1700},
+            "rows": {"train": 1527, "eval": 169},
+            "fixed": {"turns of one role in a row merged": 6},
+            "dropped": {"empty answer": 4},
+            "unused_columns": (),
+        },
+    ),
+    (
+        "oasst1-en100/trees-70.jsonl",  # 70 prompts; one conversation forks once
+        {
+            "format": "oasst",
+            "kind": "sft",
+            "found": {"rows": 286, "rows with several answers": 29},
+            "rows": {"train": 64, "eval": 7},
+            "fixed": {MAPPED: 71, "unanswered turn at the end removed": 28},
+            "dropped": {"ranked below another answer": 203, "no answer": 12},
+            "unused_columns": (),
+        },
+    ),
+    (
+        "flan-cot/qasc_train.tsv",
+        {
+            "format": "flan-table",
+            "found": {"rows": 1084},
+            "rows": {"train": 976, "eval": 108},
+            "fixed": {r"line breaks written as \n restored": 1084, "space around a text removed": 1},
+            "dropped": {},
+            "unused_columns": ("column 3",),
+        },
+    ),
+    (
+        "flan-cot/strategyqa_train.tsv",
+        {
+            "format": "flan-table",
+            "found": {"rows": 2061},
+            "rows": {"train": 1854, "eval": 206},
+            "fixed": {"space around a text removed": 30},
+            "dropped": {"exact duplicate": 1},
+            "unused_columns": ("column 3",),
         },
     ),
     (
@@ -135,6 +182,41 @@ def test_a_real_file(shared_data: Path, tmp_path: Path, path: str, expected: dic
     assert [len(read_rows(tmp_path / "out", split)) for split in ("train", "eval")] == list(report.rows.values())
 
 
+NAMED: list[tuple[str, str, dict[str, int], dict[str, int]]] = [
+    ("oasst1-en100/trees-70.jsonl", "oasst-preference", {"train": 314, "eval": 40}, {"train": 132, "eval": 14}),
+    ("llama-factory-demos/kto_en_demo.json", "messages", {"train": 135, "eval": 15}, {"train": 133, "eval": 15}),
+    ("xstest/xstest_prompts.csv", "prompts", {"train": 405, "eval": 45}, {"train": 405, "eval": 45}),
+    (
+        "self-instruct/user_oriented_instructions.jsonl",
+        "prompts",
+        {"train": 226, "eval": 25},
+        {"train": 226, "eval": 25},
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "name", "rows", "prompts"), NAMED)
+def test_a_real_file_read_as_it_is_asked(
+    shared_data: Path, tmp_path: Path, path: str, name: str, rows: dict[str, int], prompts: dict[str, int]
+) -> None:
+    report = import_dataset(shared_data / path, tmp_path / "out", format=name)
+    assert (report.format, report.rows, report.prompts) == (name, rows, prompts)
+
+
+@pytest.mark.parametrize("path", [path for path, _ in CASES])
+def test_no_wild_role_is_left(shared_data: Path, tmp_path: Path, path: str) -> None:
+    import_dataset(shared_data / path, tmp_path / "out")
+    rows = [row for split in ("train", "eval") for row in read_rows(tmp_path / "out", split)]
+    parts = [part for row in rows for part in row.values() if isinstance(part, list)]
+    roles = {message["role"] for part in parts for message in part}
+    assert {"user", "assistant"} <= roles <= {"system", "user", "assistant", "tool"}
+
+
+def test_half_of_the_marked_answers_are_good(shared_data: Path, tmp_path: Path) -> None:
+    import_dataset(shared_data / "llama-factory-demos/kto_en_demo.json", tmp_path / "out", eval_share=0.0)
+    assert Counter(row["label"] for row in read_rows(tmp_path / "out")) == {True: 150, False: 150}
+
+
 def test_no_prompt_keeps_an_alpaca_header(shared_data: Path, tmp_path: Path) -> None:
     import_dataset(shared_data / "dolly-hhrlhf-small/dolly_hhrlhf_train_small.jsonl", tmp_path / "out")
     rows = read_rows(tmp_path / "out")
@@ -147,12 +229,15 @@ def test_tool_calls_become_assistant_turns_and_their_results_tool_turns(shared_d
     import_dataset(path, tmp_path / "out", eval_share=0.0)
     rows = read_rows(tmp_path / "out")
     kept = Counter(message["role"] for row in rows for part in row.values() for message in part)
-    different = {json.dumps(record["conversations"]) for record in json.loads(path.read_text(encoding="utf-8"))}
-    wild = Counter(turn["from"] for text in different for turn in json.loads(text))
+    records = json.loads(path.read_text(encoding="utf-8"))
+    different = {json.dumps([record["conversations"], record["tools"]]) for record in records}
+    wild = Counter(turn["from"] for text in different for turn in json.loads(text)[0])
+    described = sum(json.loads(text)[1] != "[]" for text in different)
     assert kept == {
         "user": wild["human"],
         "assistant": wild["gpt"] + wild["function_call"],
         "tool": wild["observation"],
+        "system": described,
     }
 
 

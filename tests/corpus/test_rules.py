@@ -55,7 +55,14 @@ def test_what_can_be_put_right_is_put_right_and_counted(
         ([user("Hi")], "no answer"),
         ([tool("sun"), assistant("Sunny")], "does not begin with a user turn"),
         ([user("Hi"), assistant("Hello"), system("Be kind."), user("So?"), assistant("Yes")], "system turn inside"),
-        ([user("Hi"), {"role": "assistant", "content": "x", "tool_calls": [{"id": 1}]}], "tool calls outside"),
+        (
+            [user("Hi"), {"role": "assistant", "content": "x", "tool_calls": [{"name": "f", "arguments": "{"}]}],
+            "tool call that cannot be read",
+        ),
+        (
+            [user("Hi"), {"role": "assistant", "content": "x", "tool_calls": [{"id": 1}]}],
+            "tool call that cannot be read",
+        ),
     ],
 )
 def test_what_cannot_be_put_right_is_left_out_and_counted(
