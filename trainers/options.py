@@ -14,7 +14,9 @@ class EpochOptions:
     """For trainers that pass over rows: how often, how many at once, how the rate goes, when they are measured."""
 
     epochs: float = option(3.0, "Passes over the training rows.", above=0, high=1000)
-    max_steps: int | None = option(None, "Stop after this many optimizer steps, whatever the epochs say.", low=1)
+    max_steps: int | None = option(
+        None, "Stop after this many optimizer steps, whatever the epochs say.", low=1, advanced=True
+    )
     batch_size: int = option(8, "Rows in one forward pass; more needs more memory.", low=1, high=4096)
     max_length: int = option(1024, "Tokens kept of a row; the rest of a longer row is cut off.", low=8, high=1_048_576)
     gradient_accumulation: int = option(1, "Forward passes for one optimizer step.", low=1, high=4096, advanced=True)
@@ -34,7 +36,9 @@ class CommonOptions:
     learning_rate: float = option(
         2e-4, "Peak learning rate; too high forgets, too low learns nothing.", above=0, high=1
     )
-    seed: int = option(42, "Same seed, same machine, same adapter bytes on a CPU.", low=0, high=2**32 - 1)
+    seed: int = option(
+        42, "Same seed, same machine, same adapter bytes on a CPU.", low=0, high=2**32 - 1, advanced=True
+    )
     quant: str = option("none", "Load the base in 4-bit NF4 to save memory (QLoRA).", choices=("none", "4bit"))
     weight_decay: float = option(0.0, "AdamW weight decay on the adapter.", low=0, high=1, advanced=True)
     max_grad_norm: float = option(1.0, "Gradients are clipped to this norm.", above=0, advanced=True)

@@ -6,7 +6,7 @@ no network; hovering shows the numbers through the browser's own tooltips.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from medley.ui.markup import escape
@@ -17,11 +17,19 @@ MAX_POINTS = 400  # more cannot be told apart and would slow the page down
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: its name in the legend, (x, y) points by growing x, and a tone (teal, amber, stone, plum)."""
+    """One curve: its name in the legend, (x, y) points by growing x, a tone (teal, amber, stone, plum), and its dash.
+
+    Curves of another run are dashed, so that two runs can be told apart without colour.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
     tone: str = "teal"
+    is_dashed: bool = False
+
+    @property
+    def css(self) -> str:
+        return f"m-{self.tone} m-dashed" if self.is_dashed else f"m-{self.tone}"
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,13 @@ def line_chart(
     y_name: str,
     marks: Sequence[Mark] = (),
     empty_text: str = "No points yet.",
+    is_low: bool = False,
 ) -> str:
-    """Curves over a common x axis, with ticks, a legend and a tooltip at each x."""
-    drawn = [Series(each.name, thin_out(_finite(each.points)), each.tone) for each in series]
+    """Curves over a common x axis, with ticks, a legend and a tooltip at each x.
+
+    `is_low` is for one chart among several with titles of their own: a lower plot, and a legend without axis and dashes.
+    """
+    drawn = [replace(each, points=thin_out(_finite(each.points))) for each in series]
     drawn = [each for each in drawn if each.points]
     if not drawn:
         return f'<div class="m-chart m-blank"><span>{escape(empty_text)}</span></div>'
@@ -63,18 +75,22 @@ def line_chart(
         return 100 * (x - x_low) / (x_high - x_low), 100 - 100 * (y - y_low) / ((y_high - y_low) or 1)
 
     grid = "".join(f'<path class="m-grid" d="M0 {place(0, y)[1]:.2f}H100"/>' for y in y_ticks)
-    lines = "".join(_line([place(x, y) for x, y in each.points], each.tone) for each in drawn)
+    lines = "".join(_line([place(x, y) for x, y in each.points], each.css) for each in drawn)
     flags = "".join(f'<path class="m-mark" d="M{place(mark.x, 0)[0]:.2f} 0V100"/>' for mark in marks)
-    labels = "".join(f'<span class="m-y" style="top:{place(0, y)[1]:.1f}%">{number_text(y)}</span>' for y in y_ticks)
+    labels = "".join(
+        f'<span class="m-y" style="top:{place(0, y)[1]:.1f}%">{tick_text(y, y_ticks)}</span>' for y in y_ticks
+    )
     labels += _x_labels([(place(x, 0)[0], x) for x in x_ticks if x_low <= x <= x_high])
     labels += "".join(_flag(place(mark.x, 0)[0], mark.text) for mark in marks)
     plot = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{grid}{flags}{lines}</svg>'
     summary = f"{y_name} over {x_name}: " + "; ".join(
         f"{each.name} ends at {number_text(each.points[-1][1])}" for each in drawn
     )
+    axis = "" if is_low else f'<span class="m-axis">{escape(y_name)} by {escape(x_name)}</span>'
+    legend = _legend([each for each in drawn if not (is_low and each.is_dashed)] or drawn)
     return (
-        f'<figure class="m-chart"><figcaption>{_legend(drawn)}<span class="m-axis">{escape(y_name)} by '
-        f'{escape(x_name)}</span></figcaption><div class="m-plot" role="img" aria-label="{escape(summary)}">'
+        f'<figure class="m-chart{" m-short" if is_low else ""}"><figcaption>{legend}{axis}</figcaption>'
+        f'<div class="m-plot" role="img" aria-label="{escape(summary)}">'
         f"{plot}{_hover_bands(drawn, place, x_name)}{labels}</div></figure>"
     )
 
@@ -90,11 +106,11 @@ def _flag(left: float, text: str) -> str:
     return f'<span class="{css}" style="left:{left:.1f}%">{escape(text)}</span>'
 
 
-def _line(points: Sequence[tuple[float, float]], tone: str) -> str:
+def _line(points: Sequence[tuple[float, float]], css: str) -> str:
     path = "M" + "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
-    line = f'<path class="m-line m-{tone}" d="{path}"/>'
+    line = f'<path class="m-line {css}" d="{path}"/>'
     if len(points) <= 30:  # a dot is a line of no length with round ends: it keeps its shape when the plot stretches
-        line += f'<path class="m-dots m-{tone}" d="{"".join(f"M{x:.2f} {y:.2f}h0" for x, y in points)}"/>'
+        line += f'<path class="m-dots {css}" d="{"".join(f"M{x:.2f} {y:.2f}h0" for x, y in points)}"/>'
     return line
 
 
@@ -114,7 +130,7 @@ def _hover_bands(drawn: Sequence[Series], place: object, x_name: str) -> str:
 
 
 def _legend(drawn: Sequence[Series]) -> str:
-    return "".join(f'<span class="m-key m-{each.tone}">{escape(each.name)}</span>' for each in drawn)
+    return "".join(f'<span class="m-key {each.css}">{escape(each.name)}</span>' for each in drawn)
 
 
 def sparkline(values: Sequence[float], name: str) -> str:
@@ -184,6 +200,14 @@ def ticks(low: float, high: float, *, whole: bool = False, count: int = 5) -> li
         step = max(1.0, step)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def tick_text(value: float, all_ticks: Sequence[float]) -> str:
+    """A tick's number, with as many digits as tell it from its neighbours."""
+    step = all_ticks[1] - all_ticks[0] if len(all_ticks) > 1 else 0.0
+    if not step or not 1e-3 <= max(abs(tick) for tick in all_ticks) < 1e5:
+        return number_text(value)
+    return f"{value:.{max(0, math.ceil(-math.log10(step) - 1e-9))}f}"
 
 
 def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

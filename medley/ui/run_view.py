@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medley.jobs import Jobs
 
-CURVES = {"loss": "training loss", "eval_loss": "eval loss"}  # the metrics drawn, and their names in the legend
 MAX_SAMPLES = 60
 SPEED_WINDOW = 20  # progress events over which the time left is estimated
 
@@ -31,7 +30,7 @@ class RunView:
     samples: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    checkpoint: int | None = None
+    checkpoints: list[tuple[int, float]] = field(default_factory=list)  # (step, when it was saved)
     latest: dict[str, float] = field(default_factory=dict)
     clock: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=SPEED_WINDOW))
 
@@ -50,13 +49,26 @@ class RunView:
         elif kind == "metric":
             self._metric(event)
         elif kind == "sample":
-            self.samples = [*self.samples, event][-MAX_SAMPLES:]
+            self._sample(event)
         elif kind == "warning":
             self.warnings.append(str(event.get("text", "")))
         elif kind == "error":
             self.errors.append(str(event.get("text", "")))
         elif kind == "checkpoint":
-            self.checkpoint = _whole(event.get("step"))
+            self._checkpoint(event)
+
+    def _sample(self, event: dict[str, Any]) -> None:
+        """Keep it; of many samples the first step's stay, to see where it began, and the newest."""
+        self.samples = [*self.samples, event]
+        if len(self.samples) > MAX_SAMPLES:
+            first = self.samples[0].get("step")
+            self.samples.pop(next((i for i, each in enumerate(self.samples) if each.get("step") != first), 0))
+
+    def _checkpoint(self, event: dict[str, Any]) -> None:
+        step = _whole(event.get("step"))
+        if step is not None:
+            earlier = [each for each in self.checkpoints if each[0] != step]
+            self.checkpoints = [*earlier, (step, float(event.get("time") or 0))]
 
     def _progress(self, event: dict[str, Any]) -> None:
         step, total, text = _whole(event.get("step")) or 0, _whole(event.get("total")) or 0, str(event.get("text", ""))

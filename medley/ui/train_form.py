@@ -1,25 +1,51 @@
-"""The training form's handlers: what the chosen values mean, as command and recipe, and how a run is started."""
+"""The training form's handlers: goals and trainers, what can be chosen for them, and how a run is started."""
 
-import math
-import shlex
+from collections.abc import Sequence
 from typing import Any
 
-from medley.errors import ParameterError, ProblemsError
-from medley.options import Option, describe
+from medley.errors import ParameterError
 from medley.ui import markup
-from medley.ui.controls import changed, to_text, to_value
-from medley.ui.numbers import count_text
-from medley.ui.workspace import Workspace, attempt, shown
-from trainers import PRESETS, TRAINERS
-from trainers import preset as values_of
+from medley.ui.train_fields import read_options
+from medley.ui.train_plan import START
+from medley.ui.workspace import Workspace, attempt
+from trainers import TRAINERS
 
-GOALS = {name: trainer.goal for name, trainer in TRAINERS.items()}
-START = "a fresh adapter"
+DATA_WORDS = {
+    "sft": "examples: questions with the answers you want",
+    "preference": "preference pairs: a prompt with a better and a worse answer",
+    "unpaired": "judged answers: each with thumbs up or down",
+    "prompts": "prompts: the questions alone",
+}
+START_WORDS = {
+    "init": ("Start from", "Nothing, or an adapter to go on from."),
+    "reference": ("Reference policy, and start", "The frozen adapter that the new one is held to; else the base."),
+}
 
 
-def fields_of(trainer: str) -> list[Option]:
-    """The options in the order of the form: those that matter first."""
-    return sorted(describe(TRAINERS[trainer].options_class), key=lambda each: each.is_advanced)
+def goals() -> list[str]:
+    """What a person can want, in the order of the trainers' table."""
+    return list(dict.fromkeys(trainer.goal for trainer in TRAINERS.values()))
+
+
+def trainers_of(goal: str) -> list[str]:
+    """The trainers that reach a goal, the usual one first."""
+    return [name for name, trainer in TRAINERS.items() if trainer.goal == goal]
+
+
+def trainer_note(trainer: str) -> str:
+    """What the trainer does and learns from, in its options class's own words."""
+    row = TRAINERS[trainer]
+    what = (row.options_class.__doc__ or "").strip().splitlines()[0]
+    kinds = " or ".join(DATA_WORDS[kind] for kind in row.data_kinds)
+    return f'<p class="m-quiet">{markup.escape(what)} Learns from {markup.escape(kinds)}.</p>'
+
+
+def data_note(trainer: str, datasets: Sequence[str]) -> str:
+    """Where there is no dataset that the trainer could learn from: what is missing, and the way to it."""
+    if datasets:
+        return ""
+    kinds = " or ".join(DATA_WORDS[kind] for kind in TRAINERS[trainer].data_kinds)
+    return markup.empty("No dataset for this yet", f"It takes {kinds}.", markup.button_link("data", "Import data"))
 
 
 def base_choices(workspace: Workspace) -> list[str]:
@@ -31,99 +57,33 @@ def base_choices(workspace: Workspace) -> list[str]:
     return [default, *others] if default else others
 
 
-def preset_values(trainer: str, preset: str) -> list[Any]:
-    """What the option controls show for a preset; what it does not name stands at its default."""
-    chosen = values_of(preset, trainer) if preset in PRESETS else {}
-    return [to_text(each, chosen.get(each.name, each.default)) for each in fields_of(trainer)]
+def data_choices(workspace: Workspace, trainer: str) -> list[str]:
+    """The datasets of the kinds that the trainer learns from."""
+    return workspace.names("dataset", data_kinds=TRAINERS[trainer].data_kinds)
 
 
-def read_options(trainer: str, shown_values: tuple[Any, ...]) -> dict[str, Any]:
-    """The options that differ from their defaults.
-
-    Raises:
-        ProblemsError: every value that is out of range, together.
-    """
-    values, problems = {}, []
-    options = fields_of(trainer)
-    for option, value in zip(options, shown_values, strict=True):
-        try:
-            values[option.name] = to_value(option, value)
-        except ParameterError as error:
-            problems.append(str(error))
-    if problems:
-        raise ProblemsError("the settings", problems)
-    return changed(options, values)
+def chosen_data(datasets: Sequence[str], wanted: str | None) -> str | None:
+    """The wanted dataset (a name, with or without a version) if the trainer can take it, else the newest one."""
+    known = bool(wanted) and wanted.partition(":")[0] in datasets
+    return wanted if known else next(iter(datasets), None)
 
 
-def recipe(trainer: str, base: str, data: str, name: str, start: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The recipe that `medley train RECIPE.yaml` takes."""
-    from_adapter = {} if not start or start == START else {"from": start}
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
-    return {"trainer": trainer, "base": base, "data": data, "name": name, **from_adapter, "options": plain}
+def wanted_trainer(workspace: Workspace, trainer: str, data: str) -> str:
+    """The named trainer; else the first one that can learn from the named dataset; else the first of the table."""
+    if trainer in TRAINERS:
+        return trainer
+    version = attempt(lambda: workspace.version(data, "dataset"))[0] if data else None
+    kind = version.metadata.get("kind") if version else None
+    return next((name for name, row in TRAINERS.items() if kind in row.data_kinds), next(iter(TRAINERS)))
 
 
-def command(recipe: dict[str, Any]) -> str:
-    """The command line that starts the same run."""
-    parts = ["medley", "train", recipe["trainer"]]
-    for key in ("base", "data", "name", "from"):
-        if recipe.get(key):
-            parts += [f"--{key}", str(recipe[key])]
-    for key, value in recipe["options"].items():
-        flag = key.replace("_", "-")
-        if isinstance(value, bool):
-            parts.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            parts += [f"--{flag}", ",".join(value) if isinstance(value, list) else str(value)]
-    return shlex.join(parts)
-
-
-def plan_card(workspace: Workspace, trainer: str, base: str, data: str, name: str, start: str, *values: Any) -> str:
-    """What the run will do and cost, and how to start it elsewhere."""
-
-    def draw() -> str:
-        options = read_options(trainer, values)
-        made = recipe(trainer, base or "", data or "", (name or "").strip() or "NAME", start, options)
-        return markup.section("Before you start", shown(lambda: forecast(workspace, made))) + markup.section(
-            "The same from a terminal", markup.code_block(command(made), wrap=True) + _yaml(made)
-        )
-
-    return shown(draw)
-
-
-def _yaml(recipe: dict[str, Any]) -> str:
-    import yaml
-
-    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
-    return f"<details><summary>recipe.yaml</summary>{markup.code_block(text)}</details>"
-
-
-def forecast(workspace: Workspace, recipe: dict[str, Any]) -> str:
-    """Rows, steps and tokens at most, from the dataset's record; a sentence where there is no dataset."""
-    if not recipe["data"]:
-        text = "A dataset is a file of examples: questions and the answers you want."
-        return markup.empty("No dataset yet", text, markup.button_link("data", "Import data"))
-    options = {each.name: each.default for each in fields_of(recipe["trainer"])} | recipe["options"]
-    splits = workspace.version(recipe["data"], "dataset").metadata.get("splits") or {}
-    train_rows, eval_rows = int(splits.get("train", 0)), int(splits.get("eval", 0))
-    steps = steps_of(train_rows, options)
-    pairs = [
-        ("Rows", f"{count_text(train_rows)} to learn from, {count_text(eval_rows)} to measure on"),
-        ("Steps", f"{count_text(steps)}, with {options['batch_size'] * options['gradient_accumulation']} rows in each"),
-        ("Measured", f"every {options['eval_every']} steps" if options["max_eval_rows"] and eval_rows else "never"),
-        ("Saved", f"every {options['save_every']} steps, so that a stopped run can go on"),
-    ]
-    return markup.facts([(name, markup.escape(text)) for name, text in pairs])
-
-
-def steps_of(rows: int, options: dict[str, Any]) -> int:
-    """Optimizer steps of a run."""
-    per_epoch = math.ceil(math.ceil(rows / options["batch_size"]) / options["gradient_accumulation"])
-    steps = math.ceil(per_epoch * options["epochs"])
-    return min(steps, options["max_steps"]) if options["max_steps"] else steps
+def start_choices(workspace: Workspace) -> list[str]:
+    """Nothing, or an adapter that writes; a reward model is no policy to go on from."""
+    return [START, *workspace.adapters(is_reward=False)]
 
 
 def start(
-    workspace: Workspace, trainer: str, base: str, data: str, name: str, start: str, *values: Any
+    workspace: Workspace, trainer: str, base: str, data: str, name: str, start: str, values: Sequence[Any]
 ) -> tuple[str, str]:
     """Queue the run: the address of its page, or an empty one and the sentence about what is wrong."""
 

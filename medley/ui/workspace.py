@@ -88,6 +88,11 @@ class Workspace:
             each.name for each in listed if not data_kinds or each.metadata.get("kind", data_kinds[0]) in data_kinds
         ]
 
+    def adapters(self, *, is_reward: bool) -> list[str]:
+        """The names of the reward models, or of the adapters that write; the newest first."""
+        listed = self.registry.list("adapter", limit=MAX_LISTED)
+        return [each.name for each in listed if (each.metadata.get("adapter_kind") == "reward") == is_reward]
+
     def version(self, reference: str | None, kind: str | None = None) -> Version:
         """The version a name means. Only names: a path that somebody typed is never opened.
 

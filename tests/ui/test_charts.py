@@ -59,6 +59,26 @@ def test_ticks_are_round_and_enclose() -> None:
     assert charts.ticks(5, 5)[0] <= 5 <= charts.ticks(5, 5)[-1]
 
 
+def test_near_ticks_are_told_apart() -> None:
+    near = charts.ticks(5.9432, 5.9441)
+    assert [charts.tick_text(tick, near) for tick in near] == [
+        "5.9432",
+        "5.9434",
+        "5.9436",
+        "5.9438",
+        "5.9440",
+        "5.9442",
+    ]
+    assert charts.tick_text(0.5, [0.0, 0.5, 1.0]) == "0.5"
+    assert charts.tick_text(2e-7, [0.0, 2e-7]) == "2e-7"
+
+
+def test_another_run_is_dashed_and_keeps_its_colour() -> None:
+    ours, theirs = Series("loss", [(1, 2.0), (2, 1.0)]), Series("loss, b", [(1, 3.0), (2, 2.0)], is_dashed=True)
+    assert 'class="m-line m-teal m-dashed"' in charts.line_chart([ours, theirs], x_name="step", y_name="loss")
+    assert charts.line_chart([ours, theirs], x_name="step", y_name="loss", is_low=True).count("m-key") == 1
+
+
 def test_bars_are_as_high_as_their_counts() -> None:
     html = charts.bars([1, 4], [0, 10, 20], x_name="tokens", marks=[Mark(10, "longest row 10")])
     assert re.findall(r"height:([\d.]+)%", html) == ["25.0", "100.0"]

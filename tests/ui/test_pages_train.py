@@ -1,5 +1,6 @@
 """The Train page's handlers: what a form means, how a run starts, and what its page shows at every stage."""
 
+import re
 import shlex
 
 import pytest
@@ -7,41 +8,48 @@ import yaml
 
 from hub import Version
 from medley.jobs import JobSpec
-from medley.ui import train, train_form, train_run
+from medley.ui import run_parts, train, train_fields, train_form, train_plan, train_run
+from medley.ui.run_view import RunView
 from medley.ui.workspace import Workspace
 from tests.ui.conftest import HOSTILE, assert_harmless
 
 
 def form(**changes: object) -> list:
     """The values of the option controls, at their defaults but for the changes."""
-    options = train_form.fields_of("sft")
-    values = dict(zip([each.name for each in options], train_form.preset_values("sft", "balanced"), strict=True))
+    options = train_fields.fields_of("sft")
+    values = dict(zip([each.name for each in options], train_fields.preset_values("sft", "balanced"), strict=True))
     assert set(changes) <= set(values)
     return list({**values, **changes}.values())
 
 
+def place(part: str) -> int:
+    """Where a part of the run's page stands among the values of `train_run.show`."""
+    return 2 + train_run.PARTS.index(part)
+
+
+HEAD, CURVES, STATUS = place("head"), place("curves"), place("status")
 QUICK = {"max_steps": "4", "rank": 2, "batch_size": 2, "max_length": 64, "samples": 1, "sample_tokens": 4,
          "save_every": 2, "eval_every": 2, "device": "cpu"}  # fmt: skip
 
 
 def test_settings_that_matter_come_first() -> None:
-    names = [each.name for each in train_form.fields_of("sft")]
+    names = [each.name for each in train_fields.fields_of("sft")]
     assert names.index("quant") < names.index("alpha")
-    assert train_form.GOALS == {"sft": "Teach by examples"}
+    assert train_form.goals()[0] == "Teach by examples"
 
 
 def test_a_preset_fills_the_form() -> None:
-    names = [each.name for each in train_form.fields_of("sft")]
-    values = dict(zip(names, train_form.preset_values("sft", "quick"), strict=True))
+    names = [each.name for each in train_fields.fields_of("sft")]
+    values = dict(zip(names, train_fields.preset_values("sft", "quick"), strict=True))
     assert (values["rank"], values["epochs"], values["max_steps"], values["dropout"]) == (8, 1.0, "", 0.0)
 
 
 def test_the_command_and_the_recipe_say_the_same(workspace: Workspace, dataset: Version, base: Version) -> None:
     from medley.jobs import train_recipe_spec, train_spec
 
-    options = train_form.read_options("sft", tuple(form(rank=4, rslora=True, targets="q_proj, v_proj")))
-    recipe = train_form.recipe("sft", "tiny-base", "sums", "sums-4", train_form.START, options)
-    assert shlex.split(train_form.command(recipe)) == [
+    options = train_fields.read_options("sft", tuple(form(rank=4, rslora=True, targets="q_proj, v_proj")))
+    recipe = train_plan.recipe("sft", "tiny-base", "sums", "sums-4", train_plan.START, options)
+    assert shlex.split(train_plan.command(recipe)) == [
         "medley", "train", "sft", "--base", "tiny-base", "--data", "sums", "--name", "sums-4", "--rank", "4",
         "--targets", "q_proj,v_proj", "--rslora"]  # fmt: skip
     by_recipe = train_recipe_spec(workspace.registry, yaml.safe_load(yaml.safe_dump(recipe)))
@@ -50,19 +58,21 @@ def test_the_command_and_the_recipe_say_the_same(workspace: Workspace, dataset: 
 
 
 def test_the_plan_counts_steps_like_the_trainer(workspace: Workspace, dataset: Version, base: Version) -> None:
-    options = {each.name: each.default for each in train_form.fields_of("sft")}
-    assert train_form.steps_of(18, {**options, "batch_size": 4, "epochs": 3.0}) == 15
-    assert train_form.steps_of(18, {**options, "batch_size": 4, "gradient_accumulation": 2, "epochs": 1.5}) == 5
-    assert train_form.steps_of(18, {**options, "max_steps": 2}) == 2
-    html = train_form.plan_card(workspace, "sft", "tiny-base", "sums", "", train_form.START, *form())
+    options = {each.name: each.default for each in train_fields.fields_of("sft")}
+    assert train_plan.steps_of(18, {**options, "batch_size": 4, "epochs": 3.0}) == 15
+    assert train_plan.steps_of(18, {**options, "batch_size": 4, "gradient_accumulation": 2, "epochs": 1.5}) == 5
+    assert train_plan.steps_of(18, {**options, "max_steps": 2}) == 2
+    html, recipe = train_plan.plan(workspace, "sft", "tiny-base", "sums", "", train_plan.START, form())
     assert "18 to learn from, 2 to measure on" in html
     assert "medley train sft --base tiny-base --data sums --name NAME" in html
+    assert "trainer: sft" in recipe
 
 
 def test_an_empty_registry_says_what_is_missing(workspace: Workspace) -> None:
-    html = train_form.plan_card(workspace, "sft", "", "", "", train_form.START, *form())
-    assert "No dataset yet" in html
-    assert "Choose a dataset to learn from." in train_form.start(workspace, "sft", "", "", "x", "", *form())[1]
+    html = train_plan.plan(workspace, "sft", "", "", "", train_plan.START, form())[0]
+    assert "Choose a dataset" in html
+    assert "No dataset for this yet" in train_form.data_note("sft", train_form.data_choices(workspace, "sft"))
+    assert "Choose a dataset to learn from." in train_form.start(workspace, "sft", "", "", "x", "", form())[1]
 
 
 @pytest.mark.parametrize(
@@ -78,14 +88,14 @@ def test_an_empty_registry_says_what_is_missing(workspace: Workspace) -> None:
 def test_what_is_wrong_is_said_and_nothing_is_queued(
     workspace: Workspace, dataset: Version, base: Version, name: str, changes: dict, sentences: list[str]
 ) -> None:
-    address, notice = train_form.start(workspace, "sft", "tiny-base", "sums", name, train_form.START, *form(**changes))
+    address, notice = train_form.start(workspace, "sft", "tiny-base", "sums", name, train_plan.START, form(**changes))
     assert address == ""
     assert all(sentence in notice for sentence in sentences), notice
     assert workspace.jobs.list() == []
 
 
 def test_a_visitor_cannot_train(read_only: Workspace, dataset: Version, base: Version) -> None:
-    notice = train_form.start(read_only, "sft", "tiny-base", "sums", "x", train_form.START, *form())[1]
+    notice = train_form.start(read_only, "sft", "tiny-base", "sums", "x", train_plan.START, form())[1]
     assert "Training is switched off here" in notice
     assert "Stopping a run is switched off" in train_run.stop_run(read_only, "train-x")[0]
     assert "Training is switched off" in train_run.retry_run(read_only, "train-x")[1]
@@ -93,47 +103,56 @@ def test_a_visitor_cannot_train(read_only: Workspace, dataset: Version, base: Ve
 
 def test_a_run_is_shown_from_start_to_end(workspace: Workspace, dataset: Version, base: Version) -> None:
     values = form(**QUICK)
-    address, notice = train_form.start(workspace, "sft", "tiny-base", "sums", "short", train_form.START, *values)
+    address, notice = train_form.start(workspace, "sft", "tiny-base", "sums", "short", train_plan.START, values)
     assert notice == ""
     job_id = address.partition("job=")[2]
     first = train_run.show(workspace, job_id, None, None)
-    assert "Train short (sft) on sums:v1" in first[2]
+    assert "Train short (sft) on sums:v1" in first[HEAD]
     assert workspace.jobs.wait(job_id, 120).state == "done"
     shown = train_run.show(workspace, job_id, first[1], None)
-    assert "training loss" in shown[3]
-    assert "step 4" in shown[4]
-    assert "Compare with its base" in shown[6]
+    assert "training loss" in shown[CURVES]
+    assert "Learning rate" in shown[place("more")]
+    assert "Step 4" in shown[place("samples")]
+    assert re.findall(r"<td>step (\d)</td>", shown[place("checkpoints")]) == ["4", "2"]
+    assert "Compare with its base" in shown[STATUS]
+    assert "Eval loss" in shown[STATUS]
     assert not shown[-1].active
-    assert [part for part in train_run.show(workspace, job_id, shown[1], None)[2:8] if isinstance(part, str)] == []
+    again = train_run.show(workspace, job_id, shown[1], None)[HEAD : STATUS + 1]
+    assert [part for part in again if isinstance(part, str)] == []
     fresh = train_run.show(workspace, job_id, None, None)
-    assert fresh[3] == shown[3]
+    assert fresh[CURVES] == shown[CURVES]
     assert "short" in train.runs_card(workspace)
     assert "./registry?name=short" in train.runs_card(workspace)
 
 
 def test_two_runs_lie_over_each_other(workspace: Workspace, dataset: Version, base: Version) -> None:
     ids = []
-    for name in ("one", "two"):
-        address = train_form.start(workspace, "sft", "tiny-base", "sums", name, train_form.START, *form(**QUICK))[0]
+    for name, rank in (("one", 2), ("two", 4)):
+        values = form(**{**QUICK, "rank": rank})
+        address = train_form.start(workspace, "sft", "tiny-base", "sums", name, train_plan.START, values)[0]
         ids.append(address.partition("job=")[2])
     assert {workspace.jobs.wait(job_id, 120).state for job_id in ids} == {"done"}
-    html = train_run.show(workspace, ids[0], None, ids[1])[3]
-    assert f"training loss, {ids[1]}" in html
-    assert ids[1] in str(train_run.other_runs(workspace, ids[0]).choices)
+    shown = train_run.open_run(workspace, ids[0], ids[1])
+    assert shown[0].value == ids[1]
+    assert f"training loss, {ids[1]}" in shown[1 + CURVES]
+    beside = shown[1 + place("beside")]
+    assert "Name</span></td><td>one</td><td>two" in beside
+    assert "Rank</span></td><td>2</td><td>4" in beside
+    assert "Epochs" not in beside
 
 
 def test_an_unknown_run_is_told(workspace: Workspace) -> None:
     shown = train_run.show(workspace, "train-nope", None, None)
-    assert "There is no job" in shown[3]
+    assert "There is no job" in shown[CURVES]
     assert not shown[-1].active
 
 
 def test_what_a_worker_writes_is_text(workspace: Workspace) -> None:
     """A sample, a warning and an error are as hostile as the model and the data they come from."""
     job = workspace.jobs.store.add(JobSpec("train", HOSTILE[0], {}, "x"), resumed_from=None)
-    view = train_run.RunView(job.id)
+    view = RunView(job.id)
     view.take({"kind": "sample", "step": HOSTILE[1], "prompt": HOSTILE[2], "text": " ".join(HOSTILE)})
     view.take({"kind": "warning", "text": HOSTILE[0]})
-    for html in (train_run.samples_card(view), train_run.status_card(workspace, job, view), train_run.run_head(job)):
+    for html in (run_parts.samples_card(view), run_parts.status_card(workspace, job, view), run_parts.run_head(job)):
         assert_harmless(html)
         assert "&lt;img src=x onerror=alert(1)&gt;" in html

@@ -51,4 +51,12 @@ def test_strange_events_are_passed_over() -> None:
         {"kind": "sample"},
         {"kind": "checkpoint", "step": 20, "path": "checkpoint-20"},
     )
-    assert (view.metrics, view.step, view.total, view.checkpoint, len(view.samples)) == ({}, 0, 0, 20, 1)
+    assert (view.metrics, view.step, view.total, view.checkpoints, len(view.samples)) == ({}, 0, 0, [(20, 0.0)], 1)
+
+
+def test_of_many_samples_the_first_step_and_the_newest_stay() -> None:
+    view = view_of_events(*({"kind": "sample", "step": step, "text": "x"} for step in [0, 0, *range(1, 200)]))
+    steps = [each["step"] for each in view.samples]
+    assert len(steps) == 60
+    assert steps[:3] == [0, 0, 142]
+    assert steps[-1] == 199

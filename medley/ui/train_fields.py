@@ -1,0 +1,151 @@
+"""The controls of one trainer: the few settings that matter, the rest folded in groups; and what they hold as options.
+
+All of it follows from the trainers' table and their options classes: a new trainer or option appears by itself. An
+option belongs to the group of the options class that declares it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from medley.errors import ParameterError, ProblemsError
+from medley.options import Option, describe
+from medley.ui import markup, reward_fields
+from medley.ui.controls import changed, control, label_of, to_text, to_value
+from trainers import PRESETS, TRAINERS
+from trainers import preset as values_of
+
+DEFAULT_PRESET = "balanced"
+GROUPS = {
+    "EpochOptions": "Rows and steps",
+    "CommonOptions": "Optimizer, memory and checkpoints",
+    "AdapterOptions": "The adapter",
+    "SampleOptions": "Samples while it learns",
+}
+
+
+@dataclass(frozen=True)
+class TrainerFields:
+    """The controls of one trainer, in the order in which its handlers take them."""
+
+    trainer: str
+    panel: gr.Column
+    preset: gr.Radio
+    preset_note: gr.HTML
+    controls: Sequence[gr.components.FormComponent]
+
+
+def fields_of(trainer: str) -> list[Option]:
+    """The options in the order of the form: those that matter first, and of these what is rewarded."""
+    return sorted(
+        describe(TRAINERS[trainer].options_class),
+        key=lambda each: (each.is_advanced, not reward_fields.is_reward_list(each), _group(trainer, each)),
+    )
+
+
+def _group(trainer: str, option: Option) -> int:
+    """Place of the option's group: the trainer's own options first, then as they are listed above."""
+    title = group_of(trainer, option)
+    titles = list(GROUPS.values())
+    return titles.index(title) + 1 if title in titles else 0
+
+
+def group_of(trainer: str, option: Option) -> str:
+    """The title of the group that an option belongs to; a field declared again stays where it was declared first."""
+    owners = [
+        each for each in TRAINERS[trainer].options_class.__mro__ if option.name in vars(each).get("__annotations__", {})
+    ]
+    return GROUPS.get(owners[-1].__name__, f"More of {trainer.upper()}")
+
+
+def build_fields(trainer: str, *, is_visible: bool) -> TrainerFields:
+    """One trainer's preset and controls, shown or hidden as a whole."""
+    options = fields_of(trainer)
+    plain = [each for each in options if not each.is_advanced]
+    with gr.Column(visible=is_visible) as panel:
+        names = [(name.capitalize(), name) for name in PRESETS]
+        preset = gr.Radio(names, label="Preset", value=DEFAULT_PRESET, elem_id=f"preset-{trainer}")
+        note = gr.HTML(preset_note(trainer, DEFAULT_PRESET), min_height=24)
+        controls = _controls(trainer, [each for each in plain if reward_fields.is_reward_list(each)])
+        with gr.Row(elem_classes="m-fields"):
+            controls += _controls(trainer, [each for each in plain if not reward_fields.is_reward_list(each)])
+        for title in dict.fromkeys(group_of(trainer, each) for each in options if each.is_advanced):
+            inside = [each for each in options if each.is_advanced and group_of(trainer, each) == title]
+            with gr.Accordion(title, open=False), gr.Row(elem_classes="m-fields"):
+                controls += _controls(trainer, inside)
+    return TrainerFields(trainer, panel, preset, note, controls)
+
+
+def _controls(trainer: str, options: Sequence[Option]) -> list[gr.components.FormComponent]:
+    prefix, made = f"option-{trainer}", []
+    for option in options:
+        if reward_fields.is_reward_list(option):
+            made += reward_fields.build_picker(option, prefix).controls
+        elif reward_fields.is_watched_reward(option):
+            made.append(reward_fields.build_watched(option, prefix))
+        else:
+            made.append(control(option, min_width=180, elem_id=f"{prefix}-{option.name}"))
+    return made
+
+
+def preset_note(trainer: str, preset: str) -> str:
+    """What the preset is for, what it sets and where that comes from."""
+    chosen = PRESETS[preset]
+    values = ", ".join(
+        f"{label_of(name).lower()} {_plain(value)}" for name, value in values_of(preset, trainer).items()
+    )
+    source = f" Source: {chosen.sources[trainer]}." if trainer in chosen.sources else ""
+    text = f"{chosen.summary} It sets {values or 'nothing beside the defaults'}.{source}"
+    return f'<p class="m-quiet">{markup.escape(text)}</p>'
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def preset_values(trainer: str, preset: str) -> list[Any]:
+    """What the option controls show for a preset; what it does not name stands at its default."""
+    chosen = values_of(preset, trainer) if preset in PRESETS else {}
+    shown: list[Any] = []
+    for option in fields_of(trainer):
+        value = chosen.get(option.name, option.default)
+        if reward_fields.is_reward_list(option):
+            shown += reward_fields.split_words(value)
+        elif reward_fields.is_watched_reward(option):
+            shown.append(list(value))
+        else:
+            shown.append(to_text(option, value))
+    return shown
+
+
+def read_options(trainer: str, shown_values: Sequence[Any]) -> dict[str, Any]:
+    """The options that differ from their defaults.
+
+    Raises:
+        ProblemsError: every value that is out of range, together.
+    """
+    values, problems, rest = {}, [], list(shown_values)
+    options = fields_of(trainer)
+    for option in options:
+        count = 3 if reward_fields.is_reward_list(option) else 1
+        parts, rest = rest[:count], rest[count:]
+        try:
+            values[option.name] = _read(option, parts)
+        except ParameterError as error:
+            problems.append(str(error))
+    assert not rest, "the form has more controls than the trainer has options"
+    if problems:
+        raise ProblemsError("the settings", problems)
+    return changed(options, values)
+
+
+def _read(option: Option, parts: Sequence[Any]) -> Any:
+    if reward_fields.is_reward_list(option):
+        return reward_fields.words_of(*parts)
+    if reward_fields.is_watched_reward(option):
+        return tuple(parts[0] or ())
+    return to_value(option, parts[0])
