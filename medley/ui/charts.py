@@ -59,7 +59,7 @@ def line_chart(
 ) -> str:
     """Curves over a common x axis, with ticks, a legend and a tooltip at each x.
 
-    `is_low` is for one chart among several with titles of their own: a lower plot, and a legend without axis and dashes.
+    `is_low` is for one chart among several with titles of their own: a lower plot, no axis name, no dashed names.
     """
     drawn = [replace(each, points=thin_out(_finite(each.points))) for each in series]
     drawn = [each for each in drawn if each.points]

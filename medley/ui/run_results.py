@@ -10,6 +10,8 @@ from medley.ui.numbers import number_text
 from medley.ui.workspace import Workspace, attempt
 from trainers import TRAINERS
 
+DOES_NOT_BEAT = "does not beat"
+
 
 def outcome(workspace: Workspace, job: Job) -> str:
     """For a finished run: what its last measurements mean, in a sentence or two; nothing before."""
@@ -17,7 +19,7 @@ def outcome(workspace: Workspace, job: Job) -> str:
     if version is None:
         return ""
     lines = sentences(str(version.metadata.get("trainer", "")), version.metadata.get("metrics") or {})
-    tone = "warn" if any(line.startswith("It does not beat") for line in lines) else "good"
+    tone = "warn" if any(DOES_NOT_BEAT in line for line in lines) else "good"
     return markup.notice(tone, "\n".join(lines)) if lines else ""
 
 
@@ -40,9 +42,9 @@ def _accuracy(numbers: Mapping[str, float]) -> list[str]:
         return [f"{right}; chance is 0.50."]
     best = max(rules, key=lambda rule: rules[rule])
     beats = numbers.get(f"{prefix}gain_low", 0.0) > 0
-    verdict = "It beats" if beats else "It does not beat"
-    more = "" if beats else " Do not trust its scores yet; more pairs may help."
-    return [f"{right}, against {rules[best]:.2f} for '{best} wins'.", f"{verdict} that length rule.{more}"]
+    return [
+        f"{right}, against {rules[best]:.2f} for '{best} wins': it {'beats' if beats else DOES_NOT_BEAT} that rule."
+    ]
 
 
 def _change(numbers: Mapping[str, float]) -> list[str]:
