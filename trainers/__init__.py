@@ -7,6 +7,7 @@ A trainer takes folders and objects, never names: it works with no registry, hom
 loads neither torch nor transformers; a trainer's module is imported when it is asked to train.
 """
 
+from trainers.dpo_options import DPOOptions
 from trainers.presets import PRESETS, Preset, preset
 from trainers.reward_options import RewardOptions
 from trainers.sft_options import SFTOptions
@@ -16,6 +17,7 @@ from trainers.work import TrainResult, TrainWork
 __all__ = [
     "PRESETS",
     "TRAINERS",
+    "DPOOptions",
     "Preset",
     "RewardOptions",
     "SFTOptions",

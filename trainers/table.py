@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medley.lm.quiet import silence_proposals
+from trainers.dpo_options import DPOOptions
 from trainers.reward_options import RewardOptions
 from trainers.sft_options import SFTOptions
 from trainers.work import TrainResult, TrainWork
@@ -60,5 +61,6 @@ TRAINERS: dict[str, Trainer] = {
         Trainer(
             "reward", "Learn what people prefer", ("preference",), RewardOptions, "trainers.reward", makes="reward"
         ),
+        Trainer("dpo", "Teach by preference", ("preference",), DPOOptions, "trainers.dpo", init_role="reference"),
     )
 }

@@ -27,6 +27,10 @@ def train() -> None:
     """Train an adapter: a trainer and its options, or `medley train RECIPE.yaml`."""
 
 
+START = {  # what an adapter to start from is, by its role in the lineage
+    "init": "Adapter to continue from.",
+    "reference": "Adapter to continue from; it is the frozen reference too, in place of the base.",
+}
 background_option = click.option("--background", is_flag=True, help="Return at once; the job goes on.")
 
 
@@ -37,7 +41,7 @@ def trainer_command(trainer: Trainer) -> click.Command:
     @click.option("--base", help="Base model; the bundled one when not given.")
     @click.option("--data", required=True, help="Dataset in the registry.")
     @click.option("--name", required=True, help="Name of the new adapter.")
-    @click.option("--from", "init", help="Adapter to continue from.")
+    @click.option("--from", "init", help=START[trainer.init_role])
     @click.option("--preset", "preset_name", type=click.Choice(list(PRESETS)), help="Starting values; flags override.")
     @background_option
     @json_option

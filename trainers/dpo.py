@@ -1,0 +1,102 @@
+"""Direct preference optimisation: TRL's DPOTrainer behind our options, on exactly the tokens that the preview shows.
+
+The reference policy is a frozen copy of the adapter that training starts from; without one it is the base.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datasets import Dataset
+from transformers import set_seed
+from trl import DPOConfig, DPOTrainer
+
+from medley.corpus import read_rows
+from medley.lm.load import LoadedBase, load_base
+from trainers.displacement import DisplacementWatch
+from trainers.dpo_options import DPOOptions, smoothing_of
+from trainers.epoch_order import SeededOrder
+from trainers.pairs import encode_pairs
+from trainers.reference import attach_policy, drop_reference, settle_reference
+from trainers.reference_distance import measure_distance
+from trainers.reporting import Reporter, Sampler
+from trainers.trl_run import result_of, run, shared_arguments
+from trainers.work import TrainResult, TrainWork
+
+LAST_METRICS = ("eval_rewards/accuracies", "eval_rewards/margins")  # kept with the adapter, as last measured
+
+
+def train(options: DPOOptions, work: TrainWork) -> TrainResult:
+    """Train a LoRA adapter on preference pairs and measure how far it went from its reference.
+
+    Same options, same machine, same adapter bytes on a CPU; a run that was stopped or killed and resumed from its
+    checkpoint gives the same bytes as one that was not.
+
+    Raises:
+        ParameterError: the targets match no module or the output matrix, or loss and label_smoothing do not fit.
+        DatasetError: no pair has both its answers within max_length.
+        BaseModelError: the base cannot be loaded.
+    """
+    smoothing = smoothing_of(options)
+    work.emit("progress", step=0, total=0, text="Loading the base model")
+    base = load_base(work.base_dir, quant=options.quant, device=options.device)
+    eval_rows = read_rows(work.data_dir, "eval")[: options.max_eval_rows]
+    train_set = _dataset(read_rows(work.data_dir, "train"), base, options, work, split="train")
+    eval_set = _dataset(eval_rows, base, options, work, split="eval") if eval_rows else None
+    set_seed(options.seed)  # LoRA's A is drawn from the global generator
+    reporter = Reporter(work)
+    samplers = [Sampler(work, base.tokenizer, eval_rows[: options.samples], options.sample_tokens)]
+    trainer = SeededDPOTrainer(
+        model=attach_policy(base.model, options, work.init_adapter),
+        args=DPOConfig(
+            **shared_arguments(options, work, base, has_eval=eval_set is not None),
+            **_loss_arguments(options, smoothing),
+            max_length=None,  # the pairs are already cut
+        ),
+        train_dataset=train_set,
+        eval_dataset=eval_set,
+        processing_class=base.tokenizer,
+        callbacks=[
+            reporter,
+            DisplacementWatch(work, beta=options.beta, has_eval=eval_set is not None),
+            *(samplers if eval_rows and options.samples else []),
+        ],
+    )
+    settle_reference(trainer.model, has_start=work.init_adapter is not None)
+    summary = run(trainer, reporter, work)
+    distance = {} if reporter.was_stopped else measure_distance(trainer.model, base, options, work)
+    drop_reference(trainer.model)
+    metrics = distance | last_measured(trainer.state.log_history, LAST_METRICS)
+    return result_of(trainer, reporter, summary, base, work, more_metrics=metrics)
+
+
+class SeededDPOTrainer(SeededOrder, DPOTrainer):
+    """TRL's DPOTrainer with our order of rows, on pairs that are tokens already."""
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+        return dataset
+
+
+def _loss_arguments(options: DPOOptions, smoothing: float) -> dict[str, Any]:
+    has_sft = options.sft_weight > 0
+    return {
+        "beta": options.beta,
+        "loss_type": [options.loss, *(["sft"] if has_sft else [])],
+        "loss_weights": [1.0, options.sft_weight] if has_sft else None,
+        "label_smoothing": smoothing,
+    }
+
+
+def _dataset(
+    rows: Sequence[Mapping[str, Any]], base: LoadedBase, options: DPOOptions, work: TrainWork, *, split: str
+) -> Dataset:
+    pairs, report = encode_pairs(rows, base.tokenizer, max_length=options.max_length)
+    for warning in report.warnings():
+        work.emit("warning", text=f"{split} split: {warning}")
+    names = ("prompt_ids", "chosen_ids", "rejected_ids")
+    return Dataset.from_dict({name: [getattr(pair, name) for pair in pairs] for name in names})
+
+
+def last_measured(log: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:
+    """The last value of each of these metrics in a trainer's log; a metric that was never measured is left out."""
+    found = {name: [line[name] for line in log if name in line] for name in names}
+    return {name: round(values[-1], 6) for name, values in found.items() if values}
