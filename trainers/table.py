@@ -1,5 +1,6 @@
 """The trainers there are. One more: a file with `train(options, work)`, an options class and a line here."""
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from typing import Any
 from medley.lm.quiet import silence_proposals
 from trainers.dpo_options import DPOOptions
 from trainers.reward_options import RewardOptions
+from trainers.ppo_options import PPOOptions
+from trainers.reward_words import adapters_in, with_adapters
 from trainers.sft_options import SFTOptions
 from trainers.work import TrainResult, TrainWork
 
@@ -54,6 +57,18 @@ class Trainer:
         return importlib.import_module(self.module).train(options, work)
 
 
+def _reward_adapters(options: PPOOptions) -> tuple[str, ...]:
+    return adapters_in((*options.reward, *options.gold_reward))
+
+
+def _with_reward_adapters(options: PPOOptions, pinned: Mapping[str, str]) -> PPOOptions:
+    return dataclasses.replace(
+        options,
+        reward=with_adapters(options.reward, pinned),
+        gold_reward=with_adapters(options.gold_reward, pinned),
+    )
+
+
 TRAINERS: dict[str, Trainer] = {
     each.name: each
     for each in (
@@ -62,5 +77,14 @@ TRAINERS: dict[str, Trainer] = {
             "reward", "Learn what people prefer", ("preference",), RewardOptions, "trainers.reward", makes="reward"
         ),
         Trainer("dpo", "Teach by preference", ("preference",), DPOOptions, "trainers.dpo", init_role="reference"),
+            "ppo",
+            "Align by reward",
+            ("prompts", "sft", "preference", "unpaired"),
+            PPOOptions,
+            "trainers.ppo",
+            init_role="reference",
+            adapters_in=_reward_adapters,
+            with_adapters=_with_reward_adapters,
+        ),
     )
 }

@@ -40,3 +40,19 @@ def run_sft(tiny_base: Path, dataset: Path, tmp_path: Path) -> Callable[..., Tra
         return TRAINERS["sft"].train(options, TrainWork(**{**places, **work}))
 
     return run
+
+
+@pytest.fixture
+def run_ppo(tiny_base: Path, dataset: Path, tmp_path: Path) -> Callable[..., TrainResult]:
+    """run_ppo(name, options, **work) trains on the tiny base into its own folder; `options` are those to change."""
+    from trainers import TRAINERS
+    from trainers.ppo_options import PPOOptions
+
+    small = {"updates": 3, "batch_size": 4, "max_new_tokens": 6, "rank": 4, "ppo_epochs": 2, "temperature": 1.0}
+    small |= {"learning_rate": 1e-2, "reward": ("matches:e",), "device": "cpu"}
+
+    def run(name: str, options: dict[str, object], **work: object) -> TrainResult:
+        places = {"base_dir": tiny_base, "base_id": TINY_BASE_ID, "data_dir": dataset, "out_dir": tmp_path / name}
+        return TRAINERS["ppo"].train(PPOOptions(**{**small, **options}), TrainWork(**{**places, **work}))
+
+    return run
