@@ -8,8 +8,8 @@ from typing import Any
 
 from medley.lm.quiet import silence_proposals
 from trainers.dpo_options import DPOOptions
-from trainers.reward_options import RewardOptions
 from trainers.ppo_options import PPOOptions
+from trainers.reward_options import RewardOptions
 from trainers.reward_words import adapters_in, with_adapters
 from trainers.sft_options import SFTOptions
 from trainers.work import TrainResult, TrainWork
@@ -77,6 +77,7 @@ TRAINERS: dict[str, Trainer] = {
             "reward", "Learn what people prefer", ("preference",), RewardOptions, "trainers.reward", makes="reward"
         ),
         Trainer("dpo", "Teach by preference", ("preference",), DPOOptions, "trainers.dpo", init_role="reference"),
+        Trainer(
             "ppo",
             "Align by reward",
             ("prompts", "sft", "preference", "unpaired"),
