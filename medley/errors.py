@@ -14,6 +14,7 @@ The tree (all of it is UserError; anything else that escapes is a bug of ours):
     ├── ConflictError          somebody else moved first, or the thing is still in use
     ├── StorageError           disk full, a damaged store, no permission
     ├── HubError               the Hugging Face Hub refused, is out of reach, or answers nonsense
+    ├── MemoryLimitError       a training that needs more memory than there is
     ├── JobError               a job that cannot be started, stopped or retried
     ├── ReadOnlyError          not allowed on a Space or with --read-only
     ├── MissingDependencyError a package that an optional feature needs; names the install line
@@ -71,6 +72,10 @@ class StorageError(UserError):
 
 class HubError(UserError):
     """The Hugging Face Hub refused, is out of reach, or sent something unexpected."""
+
+
+class MemoryLimitError(UserError):
+    """A training needs more memory than there is; the message says what would fit."""
 
 
 class JobError(UserError):

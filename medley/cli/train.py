@@ -8,6 +8,7 @@ import click
 from medley.cli.flags import flags_from, given
 from medley.cli.follow import submit
 from medley.cli.output import json_option
+from medley.cli.train_plan import presets, show_plan
 from trainers import PRESETS, TRAINERS, Trainer, preset
 
 
@@ -31,6 +32,7 @@ START = {  # what an adapter to start from is, by its role in the lineage
     "init": "Adapter to continue from.",
     "reference": "Adapter to continue from; it is the frozen reference too, in place of the base.",
 }
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show memory, time and recipe; start nothing.")
 background_option = click.option("--background", is_flag=True, help="Return at once; the job goes on.")
 
 
@@ -43,6 +45,7 @@ def trainer_command(trainer: Trainer) -> click.Command:
     @click.option("--name", required=True, help="Name of the new adapter.")
     @click.option("--from", "init", help=START[trainer.init_role])
     @click.option("--preset", "preset_name", type=click.Choice(list(PRESETS)), help="Starting values; flags override.")
+    @dry_run_option
     @background_option
     @json_option
     @flags_from(trainer.options_class)
@@ -52,6 +55,7 @@ def trainer_command(trainer: Trainer) -> click.Command:
         name: str,
         init: str | None,
         preset_name: str | None,
+        dry_run: bool,
         background: bool,
         as_json: bool,
         **options: Any,
@@ -59,24 +63,35 @@ def trainer_command(trainer: Trainer) -> click.Command:
         from hub import open_registry
         from medley.jobs import train_spec
 
+        registry = open_registry()
         values = {**(preset(preset_name, trainer.name) if preset_name else {}), **given(options)}
-        spec = train_spec(open_registry(), trainer.name, base=base, data=data, name=name, init=init, options=values)
-        submit(spec, in_background=background, as_json=as_json)
+        spec = train_spec(registry, trainer.name, base=base, data=data, name=name, init=init, options=values)
+        if dry_run:
+            show_plan(registry, spec, as_json=as_json)
+        else:
+            submit(spec, in_background=background, as_json=as_json)
 
     return command
 
 
 @train.command("recipe", hidden=True)
 @click.argument("path", type=click.Path(path_type=Path))
+@dry_run_option
 @background_option
 @json_option
-def recipe(path: Path, background: bool, as_json: bool) -> None:
+def recipe(path: Path, dry_run: bool, background: bool, as_json: bool) -> None:
     """Run a recipe as it is saved beside every trained adapter."""
     from hub import open_registry
     from medley.jobs import train_recipe_spec
 
-    submit(train_recipe_spec(open_registry(), path), in_background=background, as_json=as_json)
+    registry = open_registry()
+    spec = train_recipe_spec(registry, path)
+    if dry_run:
+        show_plan(registry, spec, as_json=as_json)
+    else:
+        submit(spec, in_background=background, as_json=as_json)
 
 
+train.add_command(presets)
 for each in TRAINERS.values():
     train.add_command(trainer_command(each))

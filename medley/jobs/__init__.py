@@ -33,8 +33,10 @@ _HOMES = {  # no function is named like a file here: the package's attribute wou
     "open_panes": "panes",
     "parse_pane": "panes",
     "parse_spec": "spec",
+    "spec_estimate": "estimate",
     "train_recipe_spec": "build",
     "train_spec": "build",
+    "training_estimate": "estimate",
 }
 __all__ = list(_HOMES)
 

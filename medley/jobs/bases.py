@@ -181,6 +181,25 @@ def base_folder(registry: "Registry", version: "Version", emit: Emit = ignore_ev
     return folder
 
 
+def folder_at_hand(registry: "Registry", version: "Version") -> Path | None:
+    """The folder of a base whose weights are on this machine already, or None; nothing is fetched or unpacked."""
+    from medley.lm.bundled import DEFAULT_BASE, is_prepared
+
+    source = version.metadata.get("source")
+    if source == "bundled":
+        folder = registry.home / "bases" / DEFAULT_BASE
+        return folder if is_prepared(folder) else None
+    if source == "folder":
+        folder = Path(str(version.metadata.get("folder")))
+        return folder if folder.is_dir() else None
+    if "weights_digest" not in version.metadata:  # it was never opened
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(str(version.base), "config.json", revision=version.base_revision)
+    return Path(found).parent if isinstance(found, str) else None
+
+
 def facts_of(folder: Path) -> dict[str, Any]:
     """Architecture and number of parameters, from the configuration and the weight files' headers."""
     from safetensors import safe_open

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from medley.errors import InvalidNameError, NotFoundError, ParameterError, ProblemsError, RecipeError, UserError
 from medley.jobs.bases import base_of, belongs_to, find_base
 from medley.jobs.device import likely_device
+from medley.jobs.estimate import check_can_fit
 from medley.jobs.spec import JobSpec, plain
 from medley.options import from_mapping, unknown_key
 
@@ -80,8 +81,10 @@ def train_spec(
 
     Raises:
         ProblemsError: everything that is wrong.
+        MemoryLimitError: this machine has less memory than it needs; says what would fit.
     """
     from trainers import TRAINERS
+    from trainers.step_shape import SHAPES
 
     if trainer not in TRAINERS:
         raise ParameterError(f"There is no trainer '{trainer}'. Known: {', '.join(TRAINERS)}.")
@@ -114,7 +117,10 @@ def train_spec(
         "options": values,
         "device": likely_device(values.get("device", "auto")),
     }
-    return JobSpec("train", f"Train {name} ({trainer}) on {data_version.label}", params, name)
+    spec = JobSpec("train", f"Train {name} ({trainer}) on {data_version.label}", params, name)
+    if chosen.check_memory and trainer in SHAPES:
+        check_can_fit(registry, spec)
+    return spec
 
 
 def _find_init(registry: "Registry", ref: str) -> "Version":

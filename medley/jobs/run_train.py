@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from medley.errors import AdapterFormatError
 from medley.jobs.adapter_facts import adapter_facts
 from medley.jobs.bases import base_folder
+from medley.jobs.estimate import check_fits_now
+from medley.jobs.spec import JobSpec
 from medley.jobs.work import JobStopped, JobWork
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ def run(work: JobWork) -> str:
     """The id of the trained version."""
     from medley.options import from_mapping
     from trainers import TRAINERS, TrainWork
+    from trainers.step_shape import SHAPES
 
     params = work.spec.params
     trainer = TRAINERS[params["trainer"]]
@@ -28,10 +31,13 @@ def run(work: JobWork) -> str:
     if checkpoint is not None:
         step = checkpoint.name.rpartition("-")[2]
         work.emit("progress", step=int(step), total=0, text=f"Going on from step {step} of {work.job.resumed_from}")
+    base_dir = base_folder(work.registry, base, work.emit_or_stop)
+    if options.check_memory and trainer.name in SHAPES:
+        check_fits_now(work.spec, base_dir, data.path)
     result = trainer.train(
         options,
         TrainWork(
-            base_dir=base_folder(work.registry, base, work.emit_or_stop),
+            base_dir=base_dir,
             base_id=str(base.base),
             base_revision=base.base_revision,
             data_dir=data.path,
@@ -70,25 +76,29 @@ def _publish(
         base=base.base,
         base_revision=base.base_revision,
         parents=[Parent(version.id, role) for role, version in parents],
-        recipe=recipe_text(work),
+        recipe=recipe_text(work.spec),
         metadata={**_metadata(work, result, base, data), "job": work.job.id},
     )
     return version.id
 
 
-def recipe_text(work: JobWork) -> str:
-    """The YAML that `medley train RECIPE.yaml` runs again: inputs by content, every option written out."""
-    import yaml
-
-    params = work.spec.params
+def recipe_of(spec: JobSpec) -> dict[str, Any]:
+    """What `medley train RECIPE.yaml` runs again: inputs by content, every option written out."""
+    params = spec.params
     inputs = {"base": params["base"], "data": params["data"], "from": params["init"]}
-    recipe = {
+    return {
         "trainer": params["trainer"],
         **{key: f"sha256:{id}" for key, id in inputs.items() if id},
-        "name": work.spec.output_name,
+        "name": spec.output_name,
         "options": params["options"],
     }
-    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=120)
+
+
+def recipe_text(spec: JobSpec) -> str:
+    """The same as YAML."""
+    import yaml
+
+    return yaml.safe_dump(recipe_of(spec), sort_keys=False, allow_unicode=True, width=120)
 
 
 def _metadata(work: JobWork, result: "TrainResult", base: "Version", data: "Version") -> dict[str, Any]:

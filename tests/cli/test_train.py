@@ -164,3 +164,36 @@ def test_a_recipe_with_several_mistakes(stocked: Path, here: Here, tmp_path: Pat
         "Error: 2 problems in the recipe:\n  There is no option 'nmae'. Did you mean 'name'?\n  'name' is missing.\n"
     )
     assert_refused(here("train", "gone.yaml"), says="There is no recipe 'gone.yaml'.")
+
+
+def test_a_dry_run_shows_memory_time_and_recipe_and_starts_nothing(stocked: Path, here: Here) -> None:
+    before = kept_in(stocked)
+    shown = here("train", "sft", *TINY_TRAINING, "--name", "adder", "--max-steps", "3", "--dry-run", ok=True).out
+    table, facts, recipe = shown.split("\n\n")
+    assert table.splitlines()[0] == "MEMORY AT THE PEAK"
+    assert [line.split()[0] for line in table.splitlines()[1:]] == [
+        *("weights", "adapter", "optimizer", "activations", "logits", "overhead", "total"),
+    ]
+    assert [line.split("  ")[0] for line in facts.splitlines()] == [
+        *("this machine has", "optimizer steps", "longest row", "time", "time is from"),
+    ]
+    assert yaml.safe_load(recipe)["options"]["max_steps"] == 3
+    assert kept_in(stocked) == before
+
+    path = stocked.parent / "recipe.yaml"
+    path.write_text(recipe)
+    again = here("train", path, "--dry-run", "--json", ok=True).json
+    assert again["recipe"] == yaml.safe_load(recipe)
+    assert again["estimate"]["total_bytes"] == sum(again["estimate"]["parts"].values())
+    assert again["estimate"]["steps"] == 3
+    assert kept_in(stocked) == before
+
+
+def test_presets_are_shown_with_their_sources(here: Here) -> None:
+    shown = here("train", "presets", ok=True).out.splitlines()
+    assert shown[0] == "quick: See within minutes whether the data teaches what you want."
+    assert shown[1] == "  sft  epochs=1.0  rank=8  learning_rate=0.0005  max_length=512"
+    assert shown[2].startswith("    from one pass at a high rate; ")
+    as_json = here("train", "presets", "--json", ok=True).json
+    assert list(as_json) == ["quick", "balanced", "thorough"]
+    assert as_json["balanced"]["values"]["sft"]["epochs"] == 3.0

@@ -1,0 +1,119 @@
+"""What one step of each trainer holds and does: rows, tokens, passes. Memory and time follow from it. No torch.
+
+One more trainer: one more function and a line in `SHAPES`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """One optimizer step of a trainer, and how many there are.
+
+    Attributes:
+        rows: rows in one forward pass with gradients.
+        length: tokens of the longest of them, to which the others are padded.
+        mean_length: tokens of a row in the mean, padding included.
+        steps: optimizer steps of the whole run.
+        forwards: forward passes with gradients in one optimizer step.
+        plain_passes: passes without gradients for each of those (a reference policy, say).
+        logit_tokens: tokens whose logits are in memory at once; 0 where the output layer is not used.
+        adapters: copies of the adapter in memory; the first one is trained.
+        new_tokens: tokens that are generated for each row, or 0.
+    """
+
+    rows: int
+    length: int
+    mean_length: float
+    steps: int
+    forwards: int = 1
+    plain_passes: float = 0
+    logit_tokens: int = 0
+    adapters: int = 1
+    new_tokens: int = 0
+
+
+def step_shape(trainer: str, options: Any, row_lengths: Sequence[int], *, has_init: bool = False) -> StepShape:
+    """The shape of a trainer's steps.
+
+    Args:
+        options: the trainer's options.
+        row_lengths: tokens of each training row before anything is cut; of the longer answer where a row has two.
+        has_init: whether the run starts from an adapter (which is then also the reference, where there is one).
+
+    Raises:
+        KeyError: the trainer has no line in `SHAPES`.
+    """
+    return SHAPES[trainer](options, row_lengths, has_init)
+
+
+def _sft(options: Any, lengths: Sequence[int], has_init: bool) -> StepShape:
+    return _epochs(options, lengths, answers=1, has_head=True)
+
+
+def _reward(options: Any, lengths: Sequence[int], has_init: bool) -> StepShape:
+    return _epochs(options, lengths, answers=2, has_head=False)
+
+
+def _dpo(options: Any, lengths: Sequence[int], has_init: bool) -> StepShape:
+    return _epochs(options, lengths, answers=2, has_head=True, plain_passes=1, adapters=2 if has_init else 1)
+
+
+def _kto(options: Any, lengths: Sequence[int], has_init: bool) -> StepShape:
+    """Three passes without gradients: the reference's, and both policies' on mismatched answers (2402.01306)."""
+    return _epochs(options, lengths, answers=1, has_head=True, plain_passes=3, adapters=2 if has_init else 1)
+
+
+SHAPES: dict[str, Callable[[Any, Sequence[int], bool], StepShape]] = {
+    "sft": _sft,
+    "reward": _reward,
+    "dpo": _dpo,
+    "kto": _kto,
+}
+
+
+def _epochs(
+    options: Any,
+    row_lengths: Sequence[int],
+    *,
+    answers: int,
+    has_head: bool,
+    plain_passes: float = 0,
+    adapters: int = 1,
+) -> StepShape:
+    """The shape for a trainer that passes over rows, each with one answer or two."""
+    lengths = [min(length, options.max_length) for length in row_lengths]
+    batch_rows = min(options.batch_size, len(lengths))
+    rows, longest = answers * batch_rows, max(lengths)
+    grouped = batch_rows * options.gradient_accumulation if options.group_by_length else 1
+    return StepShape(
+        rows=rows,
+        length=longest,
+        mean_length=sum(lengths) / len(lengths) if grouped > 1 else padded_mean(lengths, batch_rows),
+        steps=step_count(options, len(lengths)),
+        forwards=options.gradient_accumulation,
+        plain_passes=plain_passes,
+        logit_tokens=rows * longest if has_head else 0,
+        adapters=adapters,
+    )
+
+
+def step_count(options: Any, rows: int) -> int:
+    """Optimizer steps of a run over rows: those of its epochs, or `max_steps` where that is given."""
+    if options.max_steps is not None:
+        return options.max_steps
+    return math.ceil(options.epochs * math.ceil(rows / (options.batch_size * options.gradient_accumulation)))
+
+
+def padded_mean(lengths: Sequence[int], rows: int) -> float:
+    """The expected longest of `rows` lengths drawn at random: what a row is padded to.
+
+    E[max] = sum over the sorted lengths l_i of l_i · ((i/n)^rows - ((i-1)/n)^rows).
+    """
+    count = len(lengths)
+    shares = [(number / count) ** rows for number in range(count + 1)]
+    return sum(length * (high - low) for length, (low, high) in zip(sorted(lengths), pairwise(shares), strict=True))
