@@ -8,6 +8,7 @@ from typing import Any
 
 from medley.lm.quiet import silence_proposals
 from trainers.dpo_options import DPOOptions
+from trainers.kto_options import KTOOptions
 from trainers.ppo_options import PPOOptions
 from trainers.reward_options import RewardOptions
 from trainers.reward_words import adapters_in, with_adapters
@@ -77,6 +78,14 @@ TRAINERS: dict[str, Trainer] = {
             "reward", "Learn what people prefer", ("preference",), RewardOptions, "trainers.reward", makes="reward"
         ),
         Trainer("dpo", "Teach by preference", ("preference",), DPOOptions, "trainers.dpo", init_role="reference"),
+        Trainer(
+            "kto",
+            "Teach by good and bad answers",
+            ("unpaired", "preference"),
+            KTOOptions,
+            "trainers.kto",
+            init_role="reference",
+        ),
         Trainer(
             "ppo",
             "Align by reward",
