@@ -30,6 +30,14 @@ TRAINERS = {  # how a trainer is called in a sentence, its tag on the Hub and it
     "kto": ("Kahneman-Tversky optimisation", "kto", "arXiv:2402.01306"),
     "grpo": ("group relative policy optimisation", "grpo", "arXiv:2402.03300"),
 }
+TYPES = {  # an adapter's type: in a sentence, and its paper
+    "lora": ("LoRA", "arXiv:2106.09685"),
+    "dora": ("DoRA", "arXiv:2402.09353"),
+    "ia3": ("IA3", "arXiv:2205.05638"),
+    "prefix-tuning": ("prefix tuning", "arXiv:2101.00190"),
+    "prompt-tuning": ("prompt tuning", "arXiv:2104.08691"),
+    "llama-adapter": ("LLaMA-Adapter", "arXiv:2303.16199"),
+}
 _ARXIV = re.compile(r"(?:arXiv:)?(\d{4}\.\d{4,5})")
 
 
@@ -90,9 +98,20 @@ def _front_matter(registry: "Registry", version: "Version", base: str) -> str:
         pipeline_tag="text-classification" if trainer == "reward" else "text-generation",
         license=licence,
         datasets=_hub_datasets(registry, version) or None,
-        tags=[each for each in ("lora", method, "medley") if each],
+        tags=[each for each in (type_of(version), method, "medley") if each],
         **fields,
     ).to_yaml()
+
+
+def type_of(version: "Version") -> str:
+    """The adapter's type; versions from before types were noted are LoRA unless their peft_type says otherwise."""
+    about = version.metadata
+    return str(about.get("adapter_type") or about.get("peft_type") or "lora").lower().replace("_", "-")
+
+
+def _type_text(version: "Version") -> tuple[str, str | None]:
+    found = type_of(version)
+    return TYPES.get(found, (_plain(found), None))
 
 
 def _licence(stated: Any) -> str | None:
@@ -123,7 +142,10 @@ def _ancestors(registry: "Registry", version: "Version", kind: str) -> "list[Ver
 
 def _head(version: "Version", base: str) -> str:
     about = version.metadata
-    kind = "A reward model (a LoRA adapter with a score head)" if about.get("trainer") == "reward" else "A LoRA adapter"
+    name = _type_text(version)[0]
+    article = "An" if name[0] in "AEIOU" else "A"
+    is_reward = about.get("trainer") == "reward"
+    kind = "A reward model (a LoRA adapter with a score head)" if is_reward else f"{article} {name} adapter"
     revision = f" at revision `{_plain(version.base_revision)}`" if version.base_revision else ""
     lines = [f"# {version.name}", "", f"{kind} for [{base}](https://huggingface.co/{base}){revision}."]
     facts = {
@@ -153,7 +175,8 @@ def _how_made(version: "Version") -> str:
         sentence = f"A merge of other adapters by `{_plain(method)}`{_paper(paper)}, computed without loading the base."
     elif trainer in TRAINERS:
         name, _, paper = TRAINERS[trainer]
-        sentence = f"Trained by {name}{_paper(about.get('paper') or paper)} as LoRA{_paper('arXiv:2106.09685')}."
+        type_name, type_paper = _type_text(version)
+        sentence = f"Trained by {name}{_paper(about.get('paper') or paper)} as {type_name}{_paper(type_paper)}."
     else:
         sentence = "Imported; how it was trained is not on record."
     return f"## How it was made\n\n{sentence}\n"

@@ -195,6 +195,7 @@ def describe_intake(intake: Intake) -> dict[str, Any]:
     facts = {
         "trainer": "imported",
         "peft_type": adapter.config.peft_type,
+        "adapter_type": adapter.config.kind,
         "rank": max(ranks, default=adapter.config.r) or None,
         "targets": sorted({name.rpartition(".")[2] for name in adapter.modules}),
         "parameters": adapter.parameter_count,

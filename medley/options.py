@@ -86,8 +86,10 @@ def _describe_field(field: dataclasses.Field, hint: Any) -> Option:
 def from_mapping(options_class: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
     """An options object from names and values (a recipe, a form, flags).
 
+    An options class may have a method `problems()`, which tells what only several options together get wrong.
+
     Raises:
-        ProblemsError: every unknown key, wrong type and value out of range, together.
+        ProblemsError: every unknown key, wrong type and value out of range, together; else what `problems()` tells.
     """
     known = {each.name: each for each in describe(options_class)}
     problems, accepted = [], {}
@@ -101,7 +103,20 @@ def from_mapping(options_class: type[OptionsT], values: Mapping[str, Any]) -> Op
             problems.append(str(error))
     if problems:
         raise ProblemsError("the options", problems)
-    return options_class(**accepted)
+    options = options_class(**accepted)
+    check_together(options)
+    return options
+
+
+def check_together(options: Any) -> None:
+    """Nothing, if the options do not contradict each other.
+
+    Raises:
+        ProblemsError: every sentence that their class's `problems()` has to say.
+    """
+    problems = options.problems() if hasattr(options, "problems") else []
+    if problems:
+        raise ProblemsError("the options", problems)
 
 
 def unknown_key(name: str, known: typing.Iterable[str]) -> str:

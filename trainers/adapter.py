@@ -1,34 +1,65 @@
-"""A fresh or continued LoRA adapter on a loaded base, and its folder at the end: no pickles, no local path."""
+"""A fresh or continued adapter of any kind on a loaded base, and its folder at the end: no pickles, no local path."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftConfig, PeftModel, get_peft_model
 
 from medley.errors import ParameterError
 from medley.lm.adapter_file import CONFIG_FILE, open_adapter
+from medley.options import check_together
+from trainers.adapter_configs import config_for, lora_config
+from trainers.adapter_kinds import HOLDING_INITS, kind_of
+from trainers.adapter_starts import start_from_rows, start_from_tokens, start_from_weights
 from trainers.options import AdapterOptions
 
+__all__ = ["attach_adapter", "config_for", "lora_config", "save_adapter", "start_adapter", "wrap"]
 
-def attach_adapter(model: Any, options: AdapterOptions, init_adapter: Path | None) -> PeftModel:
+ONLY_FOR_THE_START = {  # what a configuration says of an adapter's first values; the saved ones need none of it
+    "init_lora_weights": True,
+    "eva_config": None,
+}
+
+
+def attach_adapter(
+    model: Any,
+    options: AdapterOptions,
+    init_adapter: Path | None,
+    *,
+    tokenizer: Any = None,
+    batches: Sequence[dict[str, torch.Tensor]] = (),
+) -> PeftModel:
     """The base with a trainable adapter named "default".
 
-    A fresh adapter starts at zero delta (B = 0). One continued from `init_adapter` keeps its own rank, alpha and
-    targets: the options of the same names do not apply to it.
+    A fresh LoRA, DoRA, IA3 or LLaMA-Adapter changes nothing yet; a fresh soft prompt or prefix does what its first
+    tokens would do. An adapter continued from `init_adapter` keeps its own kind, rank, alpha and targets: the options
+    of the same names do not apply to it.
+
+    Args:
+        tokenizer: for `prompt_text`.
+        batches: the training rows, for the start that looks at them (eva).
 
     Raises:
-        ParameterError: no module of the base has a name in `options.targets`.
+        ParameterError: no module of the base has a name in `options.targets`, or the start does not fit.
+        ProblemsError: options that contradict each other.
         AdapterFormatError: `init_adapter` is not a readable adapter.
     """
     if init_adapter is not None:
         open_adapter(init_adapter)
-        return PeftModel.from_pretrained(model, str(init_adapter), is_trainable=True)
-    return wrap(model, lora_config(options))
+        continued = PeftModel.from_pretrained(model, str(init_adapter), is_trainable=True)
+        if continued.peft_config["default"].peft_type == "ADAPTION_PROMPT":
+            _follow_the_base(continued)
+        return continued
+    check_together(options)
+    attached = wrap(model, config_for(model, options))
+    start_adapter(attached, options, tokenizer, batches)
+    return attached
 
 
-def wrap(model: Any, config: LoraConfig) -> PeftModel:
+def wrap(model: Any, config: PeftConfig) -> PeftModel:
     """The base with a fresh adapter of this configuration.
 
     Raises:
@@ -41,40 +72,51 @@ def wrap(model: Any, config: LoraConfig) -> PeftModel:
             raise
         names = ", ".join(sorted({name.rpartition(".")[2] for name, part in model.named_modules() if _is_linear(part)}))
         raise ParameterError(
-            f"targets {', '.join(config.target_modules)} match no module of this base. "
+            f"targets {', '.join(sorted(config.target_modules))} match no module of this base. "
             f"Use all-linear, or some of: {names}."
         ) from error
+
+
+def start_adapter(
+    model: PeftModel, options: AdapterOptions, tokenizer: Any = None, batches: Sequence[dict[str, torch.Tensor]] = ()
+) -> None:
+    """Give a fresh adapter its first values, where peft has not given the right ones."""
+    kind = kind_of(options)
+    if kind.name == "llama-adapter":
+        _follow_the_base(model)
+    elif "virtual_tokens" in kind.options:
+        start_from_tokens(model, tokenizer, options.prompt_text)
+    elif options.init in HOLDING_INITS:
+        start_from_weights(model, options.init)
+    elif options.init == "eva":
+        start_from_rows(model, batches)
+
+
+def _follow_the_base(model: PeftModel) -> None:
+    """peft keeps the forward that the base had when a LLaMA-Adapter was attached; TRL gives it another one later."""
+    tuner = model.base_model
+    tuner.forward = lambda *arguments, **named: tuner.model.forward(*arguments, **named)
 
 
 def _is_linear(module: torch.nn.Module) -> bool:
     return isinstance(module, torch.nn.Linear)
 
 
-def lora_config(options: AdapterOptions) -> LoraConfig:
-    """peft's configuration for these options."""
-    targets: str | list[str] = list(options.targets)
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=options.rank,
-        lora_alpha=2 * options.rank if options.alpha is None else options.alpha,
-        lora_dropout=options.dropout,
-        target_modules="all-linear" if targets == ["all-linear"] else targets,
-        use_rslora=options.rslora,
-    )
-
-
 def save_adapter(model: PeftModel, folder: Path, *, base_id: str, base_revision: str | None) -> Path:
     """Write the adapter so that any peft loads it and two equal runs give equal bytes.
 
     peft names the base by the folder it was loaded from, which would publish a path of this machine, and writes the
-    target modules in the order of a set: both are put right here.
+    target modules in the order of a set: both are put right here. How the adapter was started is left out, because
+    loading it would start it so again.
     """
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty card; the registry writes a real one
     path = folder / CONFIG_FILE
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"], config["revision"] = base_id, base_revision
-    if isinstance(config["target_modules"], list):
-        config["target_modules"].sort()
+    config |= {key: value for key, value in ONLY_FOR_THE_START.items() if key in config}
+    for key in ("target_modules", "feedforward_modules"):
+        if isinstance(config.get(key), list):
+            config[key].sort()
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return folder

@@ -7,6 +7,7 @@ A trainer that needs another default declares the field again.
 from dataclasses import dataclass
 
 from medley.options import option
+from trainers.adapter_kinds import ADAPTER_KINDS, INITS, contradictions
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class CommonOptions:
 
 @dataclass(frozen=True)
 class AdapterOptions:
-    """What the adapter is made of."""
+    """What a LoRA adapter is made of."""
 
     rank: int = option(16, "LoRA rank r: capacity and size of the adapter.", low=1, high=1024)
     alpha: float | None = option(
@@ -62,6 +63,43 @@ class AdapterOptions:
         ("all-linear",), "Modules that get an adapter: all-linear, or names such as q_proj.", advanced=True
     )
     rslora: bool = option(False, "Scale by alpha/sqrt(r), steadier at high rank (2312.03732).", advanced=True)
+    init: str = option(
+        "default",
+        "How LoRA starts: pissa (2404.02948) and olora (2406.01775) from the base's weights, eva (2410.07170) from "
+        "the training rows.",
+        choices=tuple(INITS),
+        advanced=True,
+    )
+    layers: tuple[str, ...] | None = option(
+        None, "Layers that get LoRA, as numbers and ranges such as 0-7,12; all when empty.", advanced=True
+    )
+    rank_pattern: tuple[str, ...] | None = option(
+        None, "Other ranks for some modules, such as q_proj=8,layers.0.mlp.up_proj=4.", advanced=True
+    )
+    alpha_pattern: tuple[str, ...] | None = option(
+        None, "Other alphas for some modules, such as q_proj=16.", advanced=True
+    )
+
+    def problems(self) -> list[str]:
+        """What only several options together get wrong."""
+        return contradictions(self)
+
+
+@dataclass(frozen=True)
+class AdapterTypeOptions(AdapterOptions):
+    """For trainers that can train every kind of adapter: which one, and what shapes those that are not LoRA."""
+
+    adapter: str = option("lora", "Kind of adapter; each has options of its own.", choices=tuple(ADAPTER_KINDS))
+    virtual_tokens: int = option(
+        20, "Tokens that prompt-tuning and prefix-tuning put in front.", low=1, high=4096, advanced=True
+    )
+    prompt_text: str | None = option(
+        None, "Text that these tokens start as, repeated or cut to fit; random words when empty.", advanced=True
+    )
+    adapter_len: int = option(10, "Prompt tokens of llama-adapter in each layer.", low=1, high=4096, advanced=True)
+    adapter_layers: int | None = option(
+        None, "Layers from the top that get a llama-adapter; all when empty.", low=1, high=1000, advanced=True
+    )
 
 
 @dataclass(frozen=True)

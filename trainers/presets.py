@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medley.errors import ParameterError
+from trainers.adapter_kinds import applicable
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,15 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def preset(name: str, trainer: str) -> Mapping[str, Any]:
+def preset(name: str, trainer: str, adapter: str = "lora") -> Mapping[str, Any]:
     """The option values of a preset for a trainer; none where the preset says nothing about it.
+
+    Args:
+        adapter: the kind of adapter; what a preset says of LoRA alone (its rank, its rate) is left out for others.
 
     Raises:
         ParameterError: there is no preset of that name.
     """
     if name not in PRESETS:
         raise ParameterError(f"There is no preset '{name}'. Choose {', '.join(PRESETS)}.")
-    return PRESETS[name].values.get(trainer, {})
+    return applicable(PRESETS[name].values.get(trainer, {}), adapter)

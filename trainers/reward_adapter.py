@@ -11,7 +11,7 @@ from medley.lm.adapter_file import AdapterFile, open_adapter
 from medley.lm.fit import CHANGES_THE_BASE, check_shapes
 from medley.lm.load import LoadedBase
 from medley.lm.score_head import HEAD, draw_head
-from trainers.adapter import lora_config, wrap
+from trainers.adapter import config_for, start_adapter, wrap
 from trainers.reward_options import RewardOptions
 
 HEAD_SPREAD = 0.02  # where the base's configuration does not say how its own weights were drawn
@@ -34,11 +34,13 @@ def attach_reward_adapter(base: LoadedBase, options: RewardOptions, init_adapter
     start = None if init_adapter is None else _open_start(init_adapter, base)
     spread = getattr(base.model.config.get_text_config(), "initializer_range", HEAD_SPREAD)
     draw_head(getattr(base.model, HEAD), seed=options.seed, spread=spread)
-    config = lora_config(options) if start is None else LoraConfig.from_pretrained(str(start.folder))
+    config = config_for(base.model, options) if start is None else LoraConfig.from_pretrained(str(start.folder))
     config.task_type, config.inference_mode, config.modules_to_save = "SEQ_CLS", False, [HEAD]
     model = wrap(base.model, config)
     config.modules_to_save = [HEAD]  # peft has put its other names for heads beside it
-    if start is not None:
+    if start is None:
+        start_adapter(model, options)
+    else:
         set_peft_model_state_dict(model, load_peft_weights(str(start.folder), device="cpu"))
     return model
 

@@ -4,9 +4,11 @@ import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from medley.lm.quiet import silence_proposals
+from trainers.adapter_kinds import with_rate
 from trainers.dpo_options import DPOOptions
 from trainers.kto_options import KTOOptions
 from trainers.ppo_options import PPOOptions
@@ -21,6 +23,10 @@ def _no_adapters(options: Any) -> tuple[str, ...]:
 
 
 def _unchanged(options: Any, pinned: Mapping[str, str]) -> Any:
+    return options
+
+
+def _settled(options: Any, init_adapter: Path | None) -> Any:
     return options
 
 
@@ -40,6 +46,7 @@ class Trainer:
         makes: "policy" for an adapter that writes answers, "reward" for one that scores them.
         adapters_in: the adapters that the options name, beside the one to start from.
         with_adapters: the same options with those names replaced (by `sha256:…`, so that a recipe stays true).
+        settled: the same options with what was left open written out, given the adapter to start from.
     """
 
     name: str
@@ -51,6 +58,7 @@ class Trainer:
     makes: str = "policy"
     adapters_in: Callable[[Any], tuple[str, ...]] = _no_adapters
     with_adapters: Callable[[Any, Mapping[str, str]], Any] = _unchanged
+    settled: Callable[[Any, Path | None], Any] = _settled
 
     def train(self, options: Any, work: TrainWork) -> TrainResult:
         """Run it to the end, to a stop or to an error; see `TrainWork` and `TrainResult`."""
@@ -73,7 +81,7 @@ def _with_reward_adapters(options: PPOOptions, pinned: Mapping[str, str]) -> PPO
 TRAINERS: dict[str, Trainer] = {
     each.name: each
     for each in (
-        Trainer("sft", "Teach by examples", ("sft",), SFTOptions, "trainers.sft"),
+        Trainer("sft", "Teach by examples", ("sft",), SFTOptions, "trainers.sft", settled=with_rate),
         Trainer(
             "reward", "Learn what people prefer", ("preference",), RewardOptions, "trainers.reward", makes="reward"
         ),

@@ -7,6 +7,7 @@ from transformers import PrinterCallback
 
 from medley.lm.load import LoadedBase
 from trainers.adapter import save_adapter
+from trainers.adapter_starts import count_trainable
 from trainers.checkpoints import newest_checkpoint
 from trainers.reporting import Reporter
 from trainers.work import TrainResult, TrainWork
@@ -86,7 +87,11 @@ def result_of(
 
 
 def _final_metrics(trainer: Any, summary: Mapping[str, float]) -> dict[str, float]:
-    metrics = {"train_loss": summary["train_loss"], "train_runtime_s": summary["train_runtime"]}
+    metrics = {
+        "train_loss": summary["train_loss"],
+        "train_runtime_s": summary["train_runtime"],
+        "num_trainable_params": count_trainable(trainer.model),
+    }
     eval_losses = [line["eval_loss"] for line in trainer.state.log_history if "eval_loss" in line]
     if eval_losses:
         metrics |= {"eval_loss_before": eval_losses[0], "eval_loss": eval_losses[-1]}

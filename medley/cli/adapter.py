@@ -132,8 +132,9 @@ def show_folder(found: "FoundAdapter", *, as_json: bool) -> None:
 
 
 def _size_facts(facts: Mapping[str, Any]) -> dict[str, object]:
-    """Rank, targets, parameters and size on disk, as far as they are known."""
+    """Type, rank, targets, parameters and size on disk, as far as they are known."""
     return {
+        "type": facts.get("adapter_type") or facts.get("peft_type"),
         "rank": facts.get("rank"),
         "targets": facts.get("targets"),
         "parameters": f"{facts['parameters']:,}" if facts.get("parameters") else None,

@@ -63,8 +63,9 @@ def trainer_command(trainer: Trainer) -> click.Command:
         from hub import open_registry
         from medley.jobs import train_spec
 
-        registry = open_registry()
-        values = {**(preset(preset_name, trainer.name) if preset_name else {}), **given(options)}
+        registry, chosen = open_registry(), given(options)
+        start = preset(preset_name, trainer.name, chosen.get("adapter", "lora")) if preset_name else {}
+        values = {**start, **chosen}
         spec = train_spec(registry, trainer.name, base=base, data=data, name=name, init=init, options=values)
         if dry_run:
             show_plan(registry, spec, as_json=as_json)

@@ -36,20 +36,27 @@ def print_versions(kind: str, *, limit: int | None, search: str = "", as_json: b
     elif not versions:
         click.echo(f"No {kind} fits '{search}'." if search else f"No {kind}s yet.", err=True)
     else:
+        types = [[_type_of(each)] if kind == "adapter" else [] for each in versions]
         print_table(
-            ["name", "version", "id", "base", "aliases", "created"],
+            ["name", "version", "id", *(["type"] if kind == "adapter" else []), "base", "aliases", "created"],
             [
                 (
                     each.name,
                     f"v{each.number}",
                     each.id[:8],
+                    *type_,
                     base_text(each.base),
                     ", ".join(each.aliases) or "-",
                     age_text(each.created),
                 )
-                for each in versions
+                for each, type_ in zip(versions, types, strict=True)
             ],
         )
+
+
+def _type_of(version: "Version") -> str:
+    """An adapter's type; of one that was registered before types were noted, what peft calls it."""
+    return str(version.metadata.get("adapter_type") or version.metadata.get("peft_type") or "lora").lower()
 
 
 def print_report(report: "VerifyReport", *, as_json: bool) -> None:

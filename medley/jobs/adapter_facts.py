@@ -6,7 +6,7 @@ from typing import Any
 
 
 def adapter_facts(folder: Path) -> dict[str, Any]:
-    """Rank, targets, parameters and size of an adapter, which is checked again in full on the way.
+    """Kind, rank, targets, parameters and size of an adapter, which is checked again in full on the way.
 
     Raises:
         AdapterFormatError, ProblemsError: it is not one that the registry would accept.
@@ -16,7 +16,9 @@ def adapter_facts(folder: Path) -> dict[str, Any]:
     adapter = open_adapter(folder)
     check_finite(adapter)
     return {
-        "rank": max((module.rank for module in adapter.modules.values()), default=adapter.config.r),
+        "peft_type": adapter.config.peft_type,
+        "adapter_type": adapter.config.kind,
+        "rank": max((module.rank for module in adapter.modules.values()), default=adapter.config.r) or None,
         "targets": sorted({name.rpartition(".")[2] for name in adapter.modules}),
         "parameters": adapter.parameter_count,
         "size_bytes": adapter.size_bytes,

@@ -105,7 +105,8 @@ def train_spec(
             )
     problems.report("the training")
     pinned = {ref: f"sha256:{version.id}" for ref, version in others.items()}
-    values = plain(dataclasses.asdict(row.with_adapters(chosen, pinned)))
+    settled = row.settled(row.with_adapters(chosen, pinned), start.path if start else None)
+    values = plain(dataclasses.asdict(settled))
     inputs = {"base": base_version.id, "data": data_version.id, "init": start.id if start else None}
     labels = {"base": base_version.label, "data": data_version.label, **({"init": start.label} if start else {})}
     labels |= {f"sha256:{version.id}": version.label for version in others.values()}

@@ -13,6 +13,7 @@ from medley.lm.adapter_schema import KINDS, find_problems
 from medley.lm.strict_files import label_of, raise_problems, read_json_object
 
 CONFIG_FILE = "adapter_config.json"
+KIND_WORDS = {"ADAPTION_PROMPT": "llama-adapter"}  # where a kind is not called as in peft
 MAX_CONFIG_BYTES = 16 * 1024 * 1024  # rank_pattern and alpha_pattern of a merged mixture model need about 3 MB
 
 
@@ -48,6 +49,13 @@ class AdapterConfig:
     modules_to_save: tuple[str, ...]
     init_lora_weights: bool | str
     raw: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """The kind of adapter in the words of `medley train --adapter`: "lora", "dora", "prefix-tuning", …"""
+        if self.peft_type == "LORA":
+            return "dora" if self.use_dora else "lora"
+        return KIND_WORDS.get(self.peft_type, self.peft_type.lower().replace("_", "-"))
 
     @property
     def has_own_shapes(self) -> bool:

@@ -42,9 +42,9 @@ def test_a_list_is_the_newest_50_unless_more_are_asked_for(stocked: Path, here: 
 def test_a_list_for_people(stocked: Path, here: Here) -> None:
     here("adapter", "alias", "left", "production", ok=True)
     lines = here("adapter", "list", ok=True).out.splitlines()
-    assert lines[0].split() == ["NAME", "VERSION", "ID", "BASE", "ALIASES", "CREATED"]
+    assert lines[0].split() == ["NAME", "VERSION", "ID", "TYPE", "BASE", "ALIASES", "CREATED"]
     id = open_registry(stocked).get("left").id[:8]
-    assert re.fullmatch(rf"left   v1       {id}  {TINY_BASE_ID}  production  \d+ \w+ ago", lines[2])
+    assert re.fullmatch(rf"left   v1       {id}  lora  {TINY_BASE_ID}  production  \d+ \w+ ago", lines[2])
 
 
 def test_show_an_adapter(stocked: Path, here: Here) -> None:

@@ -74,6 +74,7 @@ def test_a_folder_is_published_byte_for_byte(registry: Registry, pirate: Path) -
     assert version.metadata == {
         "trainer": "imported",
         "peft_type": "LORA",
+        "adapter_type": "lora",
         "rank": 4,
         "targets": ["q_proj"],
         "parameters": 64,

@@ -5,6 +5,7 @@ import pytest
 from medley.errors import ParameterError, ProblemsError
 from medley.options import describe, from_mapping
 from trainers import PRESETS, TRAINERS, SFTOptions, preset
+from trainers.adapter_kinds import ADAPTER_KINDS, parse_alphas, parse_layers, parse_ranks, with_rate
 
 
 def test_every_problem_is_told_at_once() -> None:
@@ -55,3 +56,64 @@ def test_presets_are_valid_and_say_where_they_come_from(name: str) -> None:
 def test_unknown_preset() -> None:
     with pytest.raises(ParameterError, match=r"There is no preset 'best'\. Choose quick, balanced, thorough\."):
         preset("best", "sft")
+
+
+@pytest.mark.parametrize(
+    ("values", "problems"),
+    [
+        (
+            {"adapter": "ia3", "rank": 8, "virtual_tokens": 5},
+            [
+                "rank does not apply to ia3 adapters, which are shaped by targets. Leave it out.",
+                "virtual_tokens does not apply to ia3 adapters, which are shaped by targets. Leave it out.",
+            ],
+        ),
+        (
+            {"adapter_len": 4},
+            [
+                "adapter_len does not apply to lora adapters, which are shaped by rank, alpha, dropout, targets, "
+                "rslora, init, layers, rank_pattern, alpha_pattern. Leave it out."
+            ],
+        ),
+        (
+            {"adapter": "dora", "init": "pissa", "weight_decay": 0.1},
+            [
+                "init pissa starts plain LoRA only. Take adapter lora, or another init.",
+                "init pissa holds a copy of its start, which weight_decay 0.1 would shrink. Set weight_decay to 0.",
+            ],
+        ),
+        ({"init": "orthogonal", "rank": 5}, ["init orthogonal needs an even rank, got 5."]),
+        (
+            {"adapter": "prefix-tuning", "gradient_checkpointing": True},
+            ["prefix-tuning keeps a cache, which gradient_checkpointing would drop. Switch one of them off."],
+        ),
+        ({"layers": ["3-1"]}, ["layers must be numbers or ranges such as 0-7, got '3-1'."]),
+        ({"rank_pattern": ["q_proj"]}, ["rank_pattern must be written like q_proj=8, got 'q_proj'."]),
+        ({"rank_pattern": ["q_proj=0"]}, ["rank_pattern must hold whole numbers in [1, 1024], got '0'."]),
+        ({"alpha_pattern": ["q_proj=0.0"]}, ["alpha_pattern must hold numbers above 0, got '0.0'."]),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused_together(
+    values: dict[str, object], problems: list[str]
+) -> None:
+    with pytest.raises(ProblemsError) as caught:
+        from_mapping(SFTOptions, values)
+    assert list(caught.value.problems) == problems
+
+
+def test_layers_and_patterns_are_read() -> None:
+    assert parse_layers(("0-2", "5", "1")) == [0, 1, 2, 5]
+    assert parse_layers(None) is None
+    assert parse_ranks(("q_proj=8", "layers.0.mlp.up_proj = 4")) == {"q_proj": 8, "layers.0.mlp.up_proj": 4}
+    assert parse_alphas(("q_proj=1.5",)) == {"q_proj": 1.5}
+
+
+@pytest.mark.parametrize("adapter", ADAPTER_KINDS)
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_fits_every_kind_of_adapter(name: str, adapter: str) -> None:
+    options = from_mapping(SFTOptions, {"adapter": adapter, **preset(name, "sft", adapter)})
+    is_lora = adapter in ("lora", "dora")
+    assert (options.learning_rate is None) != is_lora  # what a preset says of rates is meant for LoRA
+    assert with_rate(options).learning_rate == (
+        options.learning_rate if is_lora else ADAPTER_KINDS[adapter].learning_rate
+    )
