@@ -59,7 +59,7 @@ PRESETS: dict[str, Preset] = {
             "ppo": "the trainer's own defaults",
         },
         values={
-            "sft": {"epochs": 3.0, "rank": 16, "learning_rate": 2e-4, "max_length": 1024},
+            "sft": {"epochs": 3.0, "rank": 16, "max_length": 1024},
             "reward": {"epochs": 1.0, "rank": 16, "learning_rate": 1e-4, "max_length": 1024},
             "dpo": {"epochs": 1.0, "rank": 16, "learning_rate": 2e-5, "max_length": 1024},
             "kto": {"epochs": 1.0, "rank": 16, "learning_rate": 2e-5, "max_length": 1024},

@@ -16,5 +16,5 @@ class SFTOptions(SampleOptions, AdapterTypeOptions, CommonOptions, EpochOptions)
     """
 
     learning_rate: float | None = option(
-        None, f"Peak learning rate; when empty that of the adapter's kind: {RATES}.", above=0, high=1
+        None, f"Peak learning rate; when empty that of the adapter's kind: {RATES}.", above=0, high=10
     )

@@ -22,6 +22,7 @@ GROUPS = {
     "EpochOptions": "Rows and steps",
     "CommonOptions": "Optimizer, memory and checkpoints",
     "AdapterOptions": "The adapter",
+    "AdapterTypeOptions": "Soft prompts and LLaMA-Adapter",
     "SampleOptions": "Samples while it learns",
 }
 
