@@ -61,6 +61,7 @@ def to_value(option: Option, shown: Any) -> Any:
     """
     if option.type is tuple:
         shown = tuple(part.strip() for part in str(shown or "").split(",") if part.strip())
+        shown = shown or (None if option.optional else shown)
     if isinstance(shown, str) and option.type in (int, float):
         shown = _number(shown.strip())
     if shown == "" or shown is None:

@@ -81,7 +81,7 @@ def test_an_empty_registry_says_what_is_missing(workspace: Workspace) -> None:
         (" ", {}, ["Give the adapter a name, for example &#x27;pirate&#x27;."]),
         ("Bad Name", {}, ["Bad Name"]),
         ("sums", {}, ["belongs to a version of kind dataset"]),
-        ("ok", {"rank": 0, "learning_rate": 3}, ["rank must be in [1, 1024], got 0.", "learning_rate must be"]),
+        ("ok", {"rank": 0, "learning_rate": 30}, ["rank must be in [1, 1024], got 0.", "learning_rate must be"]),
         ("ok", {"targets": "q_proj", "max_steps": "soon"}, ["max_steps must be a whole number, got &#x27;soon&#x27;."]),
     ],
 )
