@@ -10,7 +10,7 @@ from peft import PeftConfig, PeftModel, get_peft_model
 
 from medley.errors import ParameterError
 from medley.lm.adapter_file import CONFIG_FILE, open_adapter
-from medley.options import check_together
+from medley.options import check_together, describe
 from trainers.adapter_configs import config_for, lora_config
 from trainers.adapter_kinds import HOLDING_INITS, kind_of
 from trainers.adapter_starts import start_from_rows, start_from_tokens, start_from_weights
@@ -43,12 +43,13 @@ def attach_adapter(
         batches: the training rows, for the start that looks at them (eva).
 
     Raises:
-        ParameterError: no module of the base has a name in `options.targets`, or the start does not fit.
+        ParameterError: no module of the base has a name in `options.targets`, the start does not fit, or
+            `init_adapter` is of a kind that this trainer cannot train.
         ProblemsError: options that contradict each other.
         AdapterFormatError: `init_adapter` is not a readable adapter.
     """
     if init_adapter is not None:
-        open_adapter(init_adapter)
+        _check_start(options, open_adapter(init_adapter).config.kind)
         continued = PeftModel.from_pretrained(model, str(init_adapter), is_trainable=True)
         if continued.peft_config["default"].peft_type == "ADAPTION_PROMPT":
             _follow_the_base(continued)
@@ -57,6 +58,15 @@ def attach_adapter(
     attached = wrap(model, config_for(model, options))
     start_adapter(attached, options, tokenizer, batches)
     return attached
+
+
+def _check_start(options: AdapterOptions, kind: str) -> None:
+    """Nothing, if a trainer of these options can go on from an adapter of this kind."""
+    kinds = next((each.choices for each in describe(type(options)) if each.name == "adapter"), ("lora", "dora"))
+    if kind not in kinds:
+        raise ParameterError(
+            f"This trainer goes on from adapters of type {', '.join(kinds)}, but the one to start from is {kind}."
+        )
 
 
 def wrap(model: Any, config: PeftConfig) -> PeftModel:

@@ -43,7 +43,7 @@ def trainer_command(trainer: Trainer) -> click.Command:
     @click.option("--base", help="Base model; the bundled one when not given.")
     @click.option("--data", required=True, help="Dataset in the registry.")
     @click.option("--name", required=True, help="Name of the new adapter.")
-    @click.option("--from", "init", help=START[trainer.init_role])
+    @click.option("--from", "from_adapter", help=START[trainer.init_role])
     @click.option("--preset", "preset_name", type=click.Choice(list(PRESETS)), help="Starting values; flags override.")
     @dry_run_option
     @background_option
@@ -53,7 +53,7 @@ def trainer_command(trainer: Trainer) -> click.Command:
         base: str | None,
         data: str,
         name: str,
-        init: str | None,
+        from_adapter: str | None,
         preset_name: str | None,
         dry_run: bool,
         background: bool,
@@ -66,7 +66,7 @@ def trainer_command(trainer: Trainer) -> click.Command:
         registry, chosen = open_registry(), given(options)
         start = preset(preset_name, trainer.name, chosen.get("adapter", "lora")) if preset_name else {}
         values = {**start, **chosen}
-        spec = train_spec(registry, trainer.name, base=base, data=data, name=name, init=init, options=values)
+        spec = train_spec(registry, trainer.name, base=base, data=data, name=name, init=from_adapter, options=values)
         if dry_run:
             show_plan(registry, spec, as_json=as_json)
         else:

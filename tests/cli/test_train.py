@@ -136,7 +136,7 @@ def test_a_training_that_fails_says_why_in_one_line(stocked: Path, here: Here) -
     ("flags", "says"),
     [
         (["--rank", "0"], "rank must be in [1, 1024], got 0."),
-        (["--learning-rate", "nan"], "learning_rate must be in (0, 1], got nan."),
+        (["--learning-rate", "nan"], "learning_rate must be in (0, 10], got nan."),
         (["--data", "left"], "'left' is an adapter, not a dataset."),
         (["--data", "summs"], "There is no dataset named 'summs'. Did you mean 'sums'?"),
         (["--base", "left"], "'left' is an adapter, not a base."),

@@ -14,7 +14,7 @@ from medley.errors import ParameterError
 from medley.lm.adapter_file import file_sha256, open_adapter
 from medley.lm.load import LoadedBase, load_base
 from tests.tiny_model import TINY_BASE_ID, write_tiny_base
-from trainers import SFTOptions, TrainResult
+from trainers import RewardOptions, SFTOptions, TrainResult
 from trainers.adapter import attach_adapter, save_adapter
 from trainers.adapter_starts import count_trainable, olora, pissa
 
@@ -208,6 +208,16 @@ def test_the_rate_that_is_left_open_is_that_of_the_kind(run_sft: RunSFT) -> None
     run_sft("ia3", SFTOptions(adapter="ia3", warmup_share=0.0, **options), emit=emit)
     run_sft("lora", SFTOptions(warmup_share=0.0, **options), emit=emit)
     assert rates == [5e-3, 2e-4]
+
+
+def test_a_trainer_of_lora_does_not_go_on_from_another_kind(base: LoadedBase, tmp_path: Path) -> None:
+    ia3 = attach_adapter(base.model, SFTOptions(adapter="ia3"), None)
+    folder = save_adapter(ia3, tmp_path / "ia3", base_id=TINY_BASE_ID, base_revision=None)
+    with pytest.raises(ParameterError) as caught:
+        attach_adapter(ia3.unload(), RewardOptions(), folder)
+    assert str(caught.value) == (
+        "This trainer goes on from adapters of type lora, dora, but the one to start from is ia3."
+    )
 
 
 @pytest.mark.parametrize(
