@@ -27,14 +27,13 @@ class Chart:
 CHARTS = (
     Chart(
         "Reward",
-        "What is optimised, and a gold reward that is only looked at: when they part, the reward is being gamed.",
+        "What is optimised, and the gold reward that is only watched: where they part, the reward is being gamed.",
         {
             "objective/scores": "reward",
             "reward": "reward",
             "objective/gold": "gold reward",
-            "objective/gold_scores": "gold reward",
             "rewards/gold/mean": "gold reward",
-            "objective/rlhf_reward": "reward after the KL penalty",
+            "objective/rlhf_reward": "reward less the price of KL",
         },
     ),
     Chart(
@@ -44,7 +43,7 @@ CHARTS = (
     ),
     Chart(
         "Implicit rewards",
-        "Log-probability against the reference, times beta. Both falling means the answers themselves get unlikely.",
+        "Beta times the change of log-probability. Both falling: the answers themselves get unlikely.",
         {
             "rewards/chosen": "chosen",
             "rewards/rejected": "rejected",
@@ -55,69 +54,48 @@ CHARTS = (
     Chart(
         "Margin",
         "How far the chosen answer is ahead of the rejected one.",
-        {"rewards/margins": "training", "eval_rewards/margins": "eval", "margin": "training", "eval_margin": "eval"},
+        {"rewards/margins": "training", "margin": "training", "eval_rewards/margins": "eval", "eval_margin": "eval"},
     ),
     Chart(
         "Accuracy",
         "Share of pairs in which the chosen answer is ahead; 0.5 is chance.",
         {
             "rewards/accuracies": "training",
-            "eval_rewards/accuracies": "eval",
             "accuracy": "training",
+            "eval_rewards/accuracies": "eval",
             "eval_accuracy": "eval",
         },
     ),
     Chart(
         "Distance from the reference",
-        "KL divergence of the policy from the reference, in nats an answer.",
-        {"objective/kl": "KL", "kl": "KL", "eval_kl": "KL, eval"},
+        "KL divergence of the policy from its reference, in nats.",
+        {"objective/kl": "an answer", "kl": "training", "eval_kl": "eval"},
     ),
     Chart(
         "Length of answers",
-        "In tokens. A reward that grows with length alone is a shortcut.",
-        {
-            "response_length": "tokens",
-            "val/response_length": "tokens",
-            "objective/response_length": "tokens",
-            "completions/mean_length": "tokens",
-        },
+        "Tokens. A reward that grows with length alone is a shortcut.",
+        {"response_length": "tokens", "completions/mean_length": "tokens"},
     ),
     Chart(
         "Ended answers",
-        "Share of answers that end by themselves, before the limit.",
-        {
-            "eos_rate": "ended",
-            "val/eos_rate": "ended",
-            "objective/eos_rate": "ended",
-            "completions/clipped_ratio": "cut at the limit",
-        },
+        "Share that end by themselves, before the limit.",
+        {"eos_rate": "ended", "completions/clipped_ratio": "cut off"},
     ),
     Chart(
         "Entropy",
-        "How undecided the policy is at each token; a collapse means that it says always the same.",
+        "How undecided the policy is at a token, in nats; a collapse says always the same.",
         {"objective/entropy": "policy"},
     ),
+    Chart("Value loss", "It should fall as the value function learns.", {"loss/value": "value loss"}),
     Chart(
-        "Value function",
-        "Its loss; it should fall while the explained variance rises.",
-        {"loss/value": "value loss", "value_loss": "value loss"},
+        "Different words",
+        "Different words and pairs over all of them; a fall is repetition.",
+        {"distinct_1": "words", "distinct_2": "pairs"},
     ),
     Chart(
         "Explained variance",
-        "Share of the returns' variance that the value function foresees; 1 is all.",
-        {"val/explained_variance": "explained", "explained_variance": "explained"},
-    ),
-    Chart(
-        "Different words",
-        "Different n-grams over all n-grams; a fall means repetition.",
-        {
-            "distinct_1": "single words",
-            "distinct_2": "pairs",
-            "val/distinct_1": "single words",
-            "val/distinct_2": "pairs",
-            "distinct/1": "single words",
-            "distinct/2": "pairs",
-        },
+        "Share of the returns that the value function foresees; 1 is all.",
+        {"val/explained_variance": "explained"},
     ),
     Chart(
         "Log-probabilities",
@@ -131,15 +109,33 @@ CHARTS = (
         is_main=False,
     ),
     Chart(
+        "Scores",
+        "Mean score of all answers of a batch, and the extremes.",
+        {"mean_reward": "mean", "min_reward": "lowest", "max_reward": "highest"},
+        is_main=False,
+    ),
+    Chart(
+        "Policy ratio",
+        "Probability of the drawn tokens now over then; 1 at the first step of a batch.",
+        {"val/ratio": "mean", "val/ratio_first": "first step"},
+        is_main=False,
+    ),
+    Chart(
+        "Clipped",
+        "Share of tokens whose step was cut short.",
+        {"policy/clipfrac": "policy", "val/clipfrac": "value"},
+        is_main=False,
+    ),
+    Chart(
         "Entropy on the rows",
-        "How undecided the model is at each token of the answers.",
+        "How undecided the model is at a token of the answers, in nats.",
         {"entropy": "training", "eval_entropy": "eval"},
         is_main=False,
     ),
-    Chart("Learning rate", "As the schedule has it.", {"learning_rate": "rate"}, is_main=False),
+    Chart("Learning rate", "As the schedule has it.", {"learning_rate": "rate", "lr": "rate"}, is_main=False),
     Chart(
         "Gradient norm",
-        "Before clipping; spikes go with steps that undo what was learned.",
+        "Before clipping; spikes are steps that undo what was learned.",
         {"grad_norm": "norm"},
         is_main=False,
     ),

@@ -5,7 +5,7 @@ from functools import partial
 import gradio as gr
 
 from hub import KINDS, Version
-from medley.ui import markup, registry_actions, version_view
+from medley.ui import markup, registry_actions, score_box, version_view
 from medley.ui.address import keep_in_address
 from medley.ui.lineage_picture import kind_text
 from medley.ui.numbers import count_text, number_text, size_text
@@ -27,6 +27,7 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
     with gr.Column(visible=False) as detail:
         view = version_view.build(workspace)
         registry_actions.build(workspace, view)
+        score_box.build(workspace, view)
     filters = [search, kind, shown]
     keep_in_address({"search": search, "kind": kind})
     for each in filters:

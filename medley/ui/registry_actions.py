@@ -9,6 +9,7 @@ import gradio as gr
 
 from medley.errors import ParameterError
 from medley.ui import markup, version_view
+from medley.ui.run_results import reward_ways
 from medley.ui.version_view import VersionView
 from medley.ui.workspace import Workspace, attempt
 
@@ -75,7 +76,9 @@ def next_steps(workspace: Workspace, reference: str) -> str:
     if version is None:
         return ""
     ways = []
-    if version.kind == "adapter":
+    if version.metadata.get("adapter_kind") == "reward":
+        ways = reward_ways(version)
+    elif version.kind == "adapter":
         ways = [
             markup.button_link("compare", "Compare with its base", {"panes": f"base,{version.label}"}),
             markup.button_link("merge", "Blend it", {"adapters": version.label}),

@@ -10,55 +10,62 @@ from medley.ui.numbers import number_text
 from medley.ui.workspace import Workspace, attempt
 from trainers import TRAINERS
 
-DOES_NOT_BEAT = "does not beat"
-
 
 def outcome(workspace: Workspace, job: Job) -> str:
     """For a finished run: what its last measurements mean, in a sentence or two; nothing before."""
     version = _made(workspace, job)
     if version is None:
         return ""
-    lines = sentences(str(version.metadata.get("trainer", "")), version.metadata.get("metrics") or {})
-    tone = "warn" if any(DOES_NOT_BEAT in line for line in lines) else "good"
-    return markup.notice(tone, "\n".join(lines)) if lines else ""
+    good, bad = sentences(version.metadata.get("metrics") or {})
+    return markup.notice("good", "\n".join(good)) + markup.notice("warn", "\n".join(bad))
 
 
-def sentences(trainer: str, metrics: Mapping[str, Any]) -> list[str]:
-    """What the final numbers of a run mean."""
+def sentences(metrics: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What the final numbers of a run mean: what is as it should be, and what is not."""
     numbers = {name: float(value) for name, value in metrics.items() if isinstance(value, (int, float))}
-    return [*_accuracy(numbers), *_change(numbers), *_distance(numbers)]
+    good, bad = [], []
+    for is_good, text in (*_accuracy(numbers), *_reward(numbers), *_change(numbers), *_distance(numbers)):
+        (good if is_good else bad).append(text)
+    return good, bad
 
 
-def _accuracy(numbers: Mapping[str, float]) -> list[str]:
-    prefix = next((prefix for prefix in ("eval_", "held_out_", "") if f"{prefix}accuracy_low" in numbers), None)
-    if prefix is None:
-        return []
-    half = (numbers[f"{prefix}accuracy_high"] - numbers[f"{prefix}accuracy_low"]) / 2
-    rules = {
-        rule: numbers[f"{prefix}{rule}_wins"] for rule in ("longer", "shorter") if f"{prefix}{rule}_wins" in numbers
-    }
-    right = f"Accuracy {numbers[f'{prefix}accuracy']:.2f} ± {half:.2f} on held-out pairs"
-    if not rules:
-        return [f"{right}; chance is 0.50."]
-    best = max(rules, key=lambda rule: rules[rule])
-    beats = numbers.get(f"{prefix}gain_low", 0.0) > 0
-    return [
-        f"{right}, against {rules[best]:.2f} for '{best} wins': it {'beats' if beats else DOES_NOT_BEAT} that rule."
-    ]
+def _accuracy(numbers: Mapping[str, float]) -> list[tuple[bool, str]]:
+    """Of a reward model: how often it is right, beside the better length rule."""
+    if "eval_accuracy_low" not in numbers:
+        share = numbers.get("eval_rewards/accuracies")
+        return [] if share is None else [(True, f"{share:.0%} of the eval pairs have the chosen answer ahead.")]
+    half = (numbers["eval_accuracy_high"] - numbers["eval_accuracy_low"]) / 2
+    right = f"Accuracy {numbers['eval_accuracy']:.2f} ± {half:.2f} on held-out pairs"
+    rule = max(("longer_wins", "shorter_wins"), key=lambda name: numbers.get(f"eval_{name}", 0.0))
+    beats = numbers.get("eval_gain_low", 0.0) > 0
+    against = f"{numbers.get(f'eval_{rule}', 0.5):.2f} for '{rule.replace('_', ' ')}'"
+    return [(beats, f"{right}, against {against}: it {'beats' if beats else 'does not beat'} that rule.")]
 
 
-def _change(numbers: Mapping[str, float]) -> list[str]:
+def _reward(numbers: Mapping[str, float]) -> list[tuple[bool, str]]:
+    """Of a policy with a reward: what it earned at first and at the end, and what the gold reward says of it."""
+    found = []
+    for name, word in (("scores", "Reward"), ("gold", "Gold reward")):
+        if f"{name}_before" in numbers and name in numbers:
+            before, after = numbers[f"{name}_before"], numbers[name]
+            found.append((after >= before, f"{word} {before:.2f} at first, {after:.2f} at the end."))
+    return found
+
+
+def _change(numbers: Mapping[str, float]) -> list[tuple[bool, str]]:
     if "eval_loss_before" not in numbers or "eval_loss" not in numbers:
         return []
     before, after = numbers["eval_loss_before"], numbers["eval_loss"]
-    return [f"Eval loss {number_text(before)} before, {number_text(after)} after."]
+    return [(after <= before, f"Eval loss {number_text(before)} before, {number_text(after)} after.")]
 
 
-def _distance(numbers: Mapping[str, float]) -> list[str]:
-    name = next(
-        (name for name in ("kl_to_reference", "sampled_kl", "kl_sequence", "objective/kl") if name in numbers), None
-    )
-    return [f"KL to the reference {number_text(numbers[name])} nats an answer."] if name else []
+def _distance(numbers: Mapping[str, float]) -> list[tuple[bool, str]]:
+    name = next((name for name in ("kl/sequence", "kl") if name in numbers), None)
+    if name is None:
+        return []
+    error = numbers.get(f"{name}_se")
+    spread = "" if error is None else f" ± {number_text(2 * error)}"
+    return [(True, f"KL to the reference: {number_text(numbers[name])}{spread} nats an answer.")]
 
 
 def next_steps(workspace: Workspace, job: Job) -> str:
@@ -66,14 +73,17 @@ def next_steps(workspace: Workspace, job: Job) -> str:
     version = _made(workspace, job)
     if version is None:
         return ""
-    ways = reward_ways(version) if version.metadata.get("adapter_kind") == "reward" else policy_ways(workspace, version)
+    if version.metadata.get("adapter_kind") == "reward":
+        score = markup.button_link("registry", "Score answers with it", {"name": version.label}, is_primary=True)
+        ways = [score, *reward_ways(version)]
+    else:
+        ways = policy_ways(workspace, version)
     return f'<div class="m-side m-next">{"".join(ways)}</div>'
 
 
 def reward_ways(version: Version) -> list[str]:
-    """What a reward model is for: to score answers, and to be the reward of a policy."""
-    ways = [markup.button_link("registry", "Score answers with it", {"name": version.label}, is_primary=True)]
-    ways += [
+    """What a reward model is for beside scoring: to be the reward of a policy."""
+    ways = [
         markup.button_link("train", f"Use as reward in {name.upper()}", {"trainer": name, "reward": version.name})
         for name in ("ppo", "grpo")
         if name in TRAINERS

@@ -9,6 +9,7 @@ from hub import Version
 from medley.ui import markup
 from medley.ui.lineage_picture import lineage_picture
 from medley.ui.numbers import count_text, number_text, size_text
+from medley.ui.type_report_view import is_type_report, report_view
 from medley.ui.workspace import Workspace, attempt, shown
 
 HIDDEN_FIELDS = {"metrics", "notes", "description", "folder"}  # shown elsewhere, or nobody's business
@@ -17,7 +18,7 @@ SIZES, COUNTS = {"size_bytes"}, {"parameters", "rows"}
 
 @dataclass(frozen=True)
 class VersionView:
-    """The components of a version's page that are filled when it is shown, and two columns for what can be done."""
+    """The components of a version's page that are filled when it is shown, and columns for what can be done."""
 
     reference: gr.Textbox
     lineage: gr.HTML
@@ -26,6 +27,7 @@ class VersionView:
     files: gr.HTML
     recipe: gr.HTML
     versions: gr.HTML
+    score: gr.Column
     use: gr.Column
     change: gr.Column
 
@@ -38,20 +40,22 @@ def build(workspace: Workspace) -> VersionView:
     reference = gr.Textbox(visible=False)
     lineage = gr.HTML(elem_id="lineage", min_height=120)
     with gr.Row(elem_classes="m-columns"):
-        with gr.Column(scale=2), gr.Column(elem_classes="m-panel"), gr.Tabs():
-            with gr.Tab("Card"):
-                card = gr.HTML(elem_id="version-card")
-            with gr.Tab("Files"):
-                files = gr.HTML(elem_id="version-files")
-            with gr.Tab("Recipe"):
-                recipe = gr.HTML(elem_id="version-recipe")
-            with gr.Tab("Versions"):
-                versions = gr.HTML(elem_id="version-versions")
+        with gr.Column(scale=2):
+            score = gr.Column(elem_classes="m-panel", visible=False)
+            with gr.Column(elem_classes="m-panel"), gr.Tabs():
+                with gr.Tab("Card"):
+                    card = gr.HTML(elem_id="version-card")
+                with gr.Tab("Files"):
+                    files = gr.HTML(elem_id="version-files")
+                with gr.Tab("Recipe"):
+                    recipe = gr.HTML(elem_id="version-recipe")
+                with gr.Tab("Versions"):
+                    versions = gr.HTML(elem_id="version-versions")
         with gr.Column(scale=1):
             use = gr.Column(elem_classes="m-panel")
             facts = gr.HTML(elem_id="version-facts")
             change = gr.Column()
-    return VersionView(reference, lineage, facts, card, files, recipe, versions, use, change)
+    return VersionView(reference, lineage, facts, card, files, recipe, versions, score, use, change)
 
 
 def show(workspace: Workspace, reference: str) -> list[Any]:
@@ -115,7 +119,9 @@ def metrics_card(version: Version) -> str:
 
 
 def card(workspace: Workspace, version: Version) -> str:
-    """The model card as it would be published, as text: nothing in it is run or loaded."""
+    """The model card as it would be published, as text: nothing in it is run or loaded. Of a report, its tables."""
+    if is_type_report(version):
+        return report_view(version)
     if version.kind != "adapter":
         return markup.empty("No card", "Adapters and merges have a card; it is written from what the registry knows.")
     from hub.card import build_card

@@ -22,6 +22,7 @@ from medley.ui.run_view import RunShelf
 if TYPE_CHECKING:
     from medley.jobs import Job, Jobs, JobSpec
     from medley.jobs.panes import EnginePool
+    from medley.jobs.scorers import ScorerPool
 
 log = logging.getLogger("medley.ui")
 Result = TypeVar("Result")
@@ -59,6 +60,13 @@ class Workspace:
         from medley.jobs.panes import EnginePool
 
         return EnginePool(self.jobs)
+
+    @cached_property
+    def scorers(self) -> "ScorerPool":
+        """The one reward model in memory that scores answers, shared by every tab."""
+        from medley.jobs.scorers import ScorerPool
+
+        return ScorerPool(may_open_paths=False)
 
     def submit(self, spec: "JobSpec") -> "Job":
         """Queue a job; before a training on the GPU, what was loaded there for comparing is given up."""
