@@ -67,8 +67,8 @@ CHARTS = (
         },
     ),
     Chart(
-        "Distance from the reference",
-        "KL divergence of the policy from its reference, in nats.",
+        "KL to the reference",
+        "How far the policy has moved, in nats.",
         {"objective/kl": "an answer", "kl": "training", "eval_kl": "eval"},
     ),
     Chart(

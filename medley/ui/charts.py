@@ -59,7 +59,7 @@ def line_chart(
 ) -> str:
     """Curves over a common x axis, with ticks, a legend and a tooltip at each x.
 
-    `is_low` is for one chart among several with titles of their own: a lower plot, no axis name, no dashed names.
+    `is_low` is for one chart among several with titles of their own: a lower plot, no axis name, no needless legend.
     """
     drawn = [replace(each, points=thin_out(_finite(each.points))) for each in series]
     drawn = [each for each in drawn if each.points]
@@ -87,7 +87,8 @@ def line_chart(
         f"{each.name} ends at {number_text(each.points[-1][1])}" for each in drawn
     )
     axis = "" if is_low else f'<span class="m-axis">{escape(y_name)} by {escape(x_name)}</span>'
-    legend = _legend([each for each in drawn if not (is_low and each.is_dashed)] or drawn)
+    named = [each for each in drawn if not (is_low and each.is_dashed)] or drawn
+    legend = "" if is_low and len(named) == 1 else _legend(named)
     return (
         f'<figure class="m-chart{" m-short" if is_low else ""}"><figcaption>{legend}{axis}</figcaption>'
         f'<div class="m-plot" role="img" aria-label="{escape(summary)}">'

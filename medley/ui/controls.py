@@ -10,7 +10,22 @@ import gradio as gr
 
 from medley.options import Option, check
 
-WORDS = {"lr": "Learning-rate", "rslora": "rsLoRA", "lora": "LoRA", "quant": "Precision of the base", "eval": "Eval"}
+WORDS = {
+    "lr": "Learning-rate",
+    "quant": "Precision of the base",
+    "eval": "Eval",
+    "rslora": "rsLoRA",
+    "lora": "LoRA",
+    "kl": "KL",
+    "sft": "SFT",
+    "eos": "EOS",
+    "approxkl": "Approx-KL",
+    "vf": "Value",
+    "coef": "coefficient",
+    "lam": "Lambda",
+    "cliprange": "Clip-range",
+    "ppo": "PPO",
+}
 CHOICE_WORDS = {"none": "16-bit", "4bit": "4-bit (NF4)"}
 MAX_SLIDER_RANGE = 1.0  # wider ranges are typed: nobody finds 2e-4 with a mouse
 
@@ -29,7 +44,7 @@ def control(option: Option, **settings: Any) -> gr.components.FormComponent:
     if option.choices:
         choices = [(CHOICE_WORDS.get(word, word), word) for word in option.choices]
         return gr.Dropdown(choices, value=option.default, **common)
-    if option.type is float and _is_share(option):
+    if option.type is float and not option.optional and _is_share(option):
         low = option.low if option.low is not None else option.above or 0.0
         value = (low + option.high) / 2 if option.default is None else option.default
         return gr.Slider(low, option.high, value=value, step=0.01, **common)

@@ -40,10 +40,11 @@ def headline(view: RunView) -> list[tuple[str, float]]:
     """The newest values of the main charts' curves, with their names: at most six."""
     found = []
     for chart in (each for each in CHARTS if each.is_main):
-        for metric, legend in chart.curves.items():
-            if metric in view.latest:
-                is_said = chart.title.lower() in legend or chart.title == "Reward"
-                found.append((legend.capitalize() if is_said else f"{chart.title}, {legend}", view.latest[metric]))
+        here = {legend: view.latest[metric] for metric, legend in chart.curves.items() if metric in view.latest}
+        for legend, value in here.items():
+            is_whole = chart.title.lower() in legend  # "eval loss" needs no "loss" before it
+            name = legend if is_whole else chart.title if len(here) == 1 else f"{chart.title}, {legend}"
+            found.append((name[:1].upper() + name[1:], value))
     return found[:6]
 
 

@@ -48,7 +48,7 @@ def _reward(numbers: Mapping[str, float]) -> list[tuple[bool, str]]:
     for name, word in (("scores", "Reward"), ("gold", "Gold reward")):
         if f"{name}_before" in numbers and name in numbers:
             before, after = numbers[f"{name}_before"], numbers[name]
-            found.append((after >= before, f"{word} {before:.2f} at first, {after:.2f} at the end."))
+            found.append((after > before - 0.005, f"{word} {before:.2f} at first, {after:.2f} at the end."))
     return found
 
 
@@ -64,8 +64,8 @@ def _distance(numbers: Mapping[str, float]) -> list[tuple[bool, str]]:
     if name is None:
         return []
     error = numbers.get(f"{name}_se")
-    spread = "" if error is None else f" ± {number_text(2 * error)}"
-    return [(True, f"KL to the reference: {number_text(numbers[name])}{spread} nats an answer.")]
+    spread = "" if error is None else f" ± {2 * error:.2g}"
+    return [(True, f"KL to the reference: {numbers[name]:.2g}{spread} nats an answer.")]
 
 
 def next_steps(workspace: Workspace, job: Job) -> str:

@@ -24,7 +24,7 @@ def build(workspace: Workspace, view: VersionView) -> None:
         prompt = gr.Textbox(label="Prompt", placeholder="How do I wash a wool sweater?", lines=2)
         with gr.Row():
             first = gr.Textbox(label="Answer A", lines=4, min_width=220)
-            second = gr.Textbox(label="Answer B", info="May stay empty.", lines=4, min_width=220)
+            second = gr.Textbox(label="Answer B", placeholder="May stay empty", lines=4, min_width=220)
         ask = gr.Button("Score", variant="primary", elem_id="score-answers")
         scores = gr.HTML(elem_id="scores", min_height=80)
     taken = ask.click(lambda: (markup.progress_bar(None, "Scoring"), gr.Button(interactive=False)), None, [scores, ask],

@@ -39,9 +39,12 @@ class TrainerFields:
 
 
 def fields_of(trainer: str) -> list[Option]:
-    """The options in the order of the form: those that matter first, and of these what is rewarded."""
+    """The options in the order of the form: those that matter first, and of these what is rewarded.
+
+    What a trainer holds at one value (its range has no other) is not asked.
+    """
     return sorted(
-        describe(TRAINERS[trainer].options_class),
+        (each for each in describe(TRAINERS[trainer].options_class) if each.low is None or each.low != each.high),
         key=lambda each: (each.is_advanced, not reward_fields.is_reward_list(each), _group(trainer, each)),
     )
 

@@ -10,15 +10,15 @@ from medley.ui.train_plan import START
 from medley.ui.workspace import Workspace, attempt
 from trainers import TRAINERS
 
-DATA_WORDS = {
-    "sft": "examples: questions with the answers you want",
-    "preference": "preference pairs: a prompt with a better and a worse answer",
-    "unpaired": "judged answers: each with thumbs up or down",
-    "prompts": "prompts: the questions alone",
+DATA_WORDS = {  # a kind of dataset: its name, and what is in it
+    "sft": ("examples", "questions with the answers you want"),
+    "preference": ("preference pairs", "a prompt with a better and a worse answer each"),
+    "unpaired": ("judged answers", "thumbs up or down for each"),
+    "prompts": ("prompts", "questions without answers"),
 }
 START_WORDS = {
     "init": ("Start from", "Nothing, or an adapter to go on from."),
-    "reference": ("Reference policy, and start", "The frozen adapter that the new one is held to; else the base."),
+    "reference": ("Reference policy, and start", "What it is held to; without one, the base."),
 }
 
 
@@ -34,18 +34,24 @@ def trainers_of(goal: str) -> list[str]:
 
 def trainer_note(trainer: str) -> str:
     """What the trainer does and learns from, in its options class's own words."""
-    row = TRAINERS[trainer]
-    what = (row.options_class.__doc__ or "").strip().splitlines()[0]
-    kinds = " or ".join(DATA_WORDS[kind] for kind in row.data_kinds)
-    return f'<p class="m-quiet">{markup.escape(what)} Learns from {markup.escape(kinds)}.</p>'
+    doc = (TRAINERS[trainer].options_class.__doc__ or "").strip()
+    what = " ".join(doc.split("\n\n")[0].split())
+    return f'<p class="m-quiet">{markup.escape(what)} Learns from {markup.escape(_data_words(trainer))}.</p>'
+
+
+def _data_words(trainer: str) -> str:
+    first, *others = TRAINERS[trainer].data_kinds
+    name, what = DATA_WORDS[first]
+    also = f"; also takes {', '.join(DATA_WORDS[kind][0] for kind in others)}" if others else ""
+    return f"{name} ({what}){also}"
 
 
 def data_note(trainer: str, datasets: Sequence[str]) -> str:
     """Where there is no dataset that the trainer could learn from: what is missing, and the way to it."""
     if datasets:
         return ""
-    kinds = " or ".join(DATA_WORDS[kind] for kind in TRAINERS[trainer].data_kinds)
-    return markup.empty("No dataset for this yet", f"It takes {kinds}.", markup.button_link("data", "Import data"))
+    text = f"It takes {_data_words(trainer)}."
+    return markup.empty("No dataset for this yet", text, markup.button_link("data", "Import data"))
 
 
 def base_choices(workspace: Workspace) -> list[str]:
@@ -58,12 +64,12 @@ def base_choices(workspace: Workspace) -> list[str]:
 
 
 def data_choices(workspace: Workspace, trainer: str) -> list[str]:
-    """The datasets of the kinds that the trainer learns from."""
-    return workspace.names("dataset", data_kinds=TRAINERS[trainer].data_kinds)
+    """The datasets that the trainer can learn from, those of the kind it is made for first."""
+    return [name for kind in TRAINERS[trainer].data_kinds for name in workspace.names("dataset", data_kinds=(kind,))]
 
 
 def chosen_data(datasets: Sequence[str], wanted: str | None) -> str | None:
-    """The wanted dataset (a name, with or without a version) if the trainer can take it, else the newest one."""
+    """The wanted dataset (a name, with or without a version) if the trainer can take it, else the first one."""
     known = bool(wanted) and wanted.partition(":")[0] in datasets
     return wanted if known else next(iter(datasets), None)
 

@@ -68,11 +68,14 @@ def forecast(workspace: Workspace, recipe: dict[str, Any]) -> str:
     if "epochs" in options:
         rows = options["batch_size"] * options["gradient_accumulation"]
         pairs.append(("Steps", f"{count_text(steps_of(train_rows, options))}, with {rows} rows in each"))
+    if "updates" in options:
+        pairs.append(("Updates", f"{count_text(options['updates'])}, with {options['batch_size']} answers in each"))
     if "eval_every" in options:
         is_measured = options.get("max_eval_rows", 1) and eval_rows
         pairs.append(("Measured", f"every {options['eval_every']} steps" if is_measured else "never"))
     if "save_every" in options:
-        pairs.append(("Saved", f"every {options['save_every']} steps, so that a stopped run can go on"))
+        unit = "updates" if "updates" in options else "steps"
+        pairs.append(("Saved", f"every {options['save_every']} {unit}, so that a stopped run can go on"))
     return markup.facts([(name, markup.escape(text)) for name, text in pairs])
 
 

@@ -113,7 +113,7 @@ def metrics_card(version: Version) -> str:
     metrics = version.metadata.get("metrics") or {}
     if not metrics:
         return ""
-    rows = [[markup.escape(name), number_text(value) if isinstance(value, (int, float)) else markup.escape(value)]
+    rows = [[markup.escape(name.replace("_", " ").capitalize()), number_text(value) if isinstance(value, (int, float)) else markup.escape(value)]
             for name, value in metrics.items()]  # fmt: skip
     return markup.section("Measured", markup.table(["Metric", "Value"], rows, numeric=(1,)))
 

@@ -44,7 +44,7 @@ def test_proxy_and_gold_share_a_chart() -> None:
     html = run_charts.main_charts(view_with("objective/scores", "objective/gold", "objective/kl", "eos_rate"))
     first = html.split('<div class="m-chartbox">')[1]
     assert 'aria-label="reward over step: reward ends at 2; gold reward ends at 2"' in first
-    assert [title in html for title in ("Distance from the reference", "Ended answers", "Loss")] == [True, True, False]
+    assert [title in html for title in ("KL to the reference", "Ended answers", "Loss")] == [True, True, False]
 
 
 def test_chosen_and_rejected_share_a_chart() -> None:
@@ -64,5 +64,5 @@ def test_what_no_chart_knows_is_drawn_with_its_eval_side() -> None:
 def test_the_headline_names_what_was_measured() -> None:
     view = view_with("objective/scores", "objective/gold", "rewards/margins", "loss")
     assert run_charts.headline(view) == [
-        ("Reward", 2.0), ("Gold reward", 2.0), ("Training loss", 2.0), ("Margin, training", 2.0)
+        ("Reward", 2.0), ("Gold reward", 2.0), ("Training loss", 2.0), ("Margin", 2.0)
     ]  # fmt: skip
