@@ -1,11 +1,11 @@
 """The right column of the training form: what the run will do and need, and how to start it elsewhere."""
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medley.ui import markup
+from medley.ui.estimate_card import estimate_card
 from medley.ui.numbers import count_text
 from medley.ui.train_fields import fields_of, read_options
 from medley.ui.workspace import Workspace, shown
@@ -58,29 +58,18 @@ def _yaml(recipe: dict[str, Any]) -> str:
 
 
 def forecast(workspace: Workspace, recipe: dict[str, Any]) -> str:
-    """Rows and steps, from the dataset's record; a sentence where there is no dataset."""
+    """What the run will need, and how often it is measured and saved; a sentence where there is no dataset."""
     if not recipe["data"]:
         return '<p class="m-quiet">Choose a dataset, and what the run will need stands here.</p>'
     options = {each.name: each.default for each in fields_of(recipe["trainer"])} | recipe["options"]
     splits = workspace.version(recipe["data"], "dataset").metadata.get("splits") or {}
     train_rows, eval_rows = int(splits.get("train", 0)), int(splits.get("eval", 0))
     pairs = [("Rows", f"{count_text(train_rows)} to learn from, {count_text(eval_rows)} to measure on")]
-    if "epochs" in options:
-        rows = options["batch_size"] * options["gradient_accumulation"]
-        pairs.append(("Steps", f"{count_text(steps_of(train_rows, options))}, with {rows} rows in each"))
-    if "updates" in options:
-        pairs.append(("Updates", f"{count_text(options['updates'])}, with {options['batch_size']} answers in each"))
+    unit = "updates" if "updates" in options else "steps"
     if "eval_every" in options:
         is_measured = options.get("max_eval_rows", 1) and eval_rows
-        pairs.append(("Measured", f"every {options['eval_every']} steps" if is_measured else "never"))
+        pairs.append(("Measured", f"every {options['eval_every']} {unit}" if is_measured else "never"))
     if "save_every" in options:
-        unit = "updates" if "updates" in options else "steps"
         pairs.append(("Saved", f"every {options['save_every']} {unit}, so that a stopped run can go on"))
-    return markup.facts([(name, markup.escape(text)) for name, text in pairs])
-
-
-def steps_of(rows: int, options: Mapping[str, Any]) -> int:
-    """Optimizer steps of a run over rows."""
-    per_epoch = math.ceil(math.ceil(rows / options["batch_size"]) / options["gradient_accumulation"])
-    steps = math.ceil(per_epoch * options["epochs"])
-    return min(steps, options["max_steps"]) if options["max_steps"] else steps
+    needs = shown(lambda: estimate_card(workspace, recipe))
+    return needs + markup.facts([(name, markup.escape(text)) for name, text in pairs])

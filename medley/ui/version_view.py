@@ -113,9 +113,12 @@ def metrics_card(version: Version) -> str:
     metrics = version.metadata.get("metrics") or {}
     if not metrics:
         return ""
-    rows = [[markup.escape(name.replace("_", " ").capitalize()), number_text(value) if isinstance(value, (int, float)) else markup.escape(value)]
-            for name, value in metrics.items()]  # fmt: skip
+    rows = [[markup.escape(name.replace("_", " ").capitalize()), _measured(value)] for name, value in metrics.items()]
     return markup.section("Measured", markup.table(["Metric", "Value"], rows, numeric=(1,)))
+
+
+def _measured(value: Any) -> str:
+    return number_text(value) if isinstance(value, (int, float)) else markup.escape(value)
 
 
 def card(workspace: Workspace, version: Version) -> str:

@@ -8,7 +8,7 @@ import yaml
 
 from hub import Version
 from medley.jobs import JobSpec
-from medley.ui import run_parts, train, train_fields, train_form, train_plan, train_run
+from medley.ui import estimate_card, run_parts, train, train_fields, train_form, train_plan, train_run
 from medley.ui.run_view import RunView
 from medley.ui.workspace import Workspace
 from tests.ui.conftest import HOSTILE, assert_harmless
@@ -57,15 +57,40 @@ def test_the_command_and_the_recipe_say_the_same(workspace: Workspace, dataset: 
     assert by_recipe == by_form
 
 
-def test_the_plan_counts_steps_like_the_trainer(workspace: Workspace, dataset: Version, base: Version) -> None:
-    options = {each.name: each.default for each in train_fields.fields_of("sft")}
-    assert train_plan.steps_of(18, {**options, "batch_size": 4, "epochs": 3.0}) == 15
-    assert train_plan.steps_of(18, {**options, "batch_size": 4, "gradient_accumulation": 2, "epochs": 1.5}) == 5
-    assert train_plan.steps_of(18, {**options, "max_steps": 2}) == 2
+def test_the_plan_says_what_the_run_needs(workspace: Workspace, dataset: Version, base: Version) -> None:
     html, recipe = train_plan.plan(workspace, "sft", "tiny-base", "sums", "", train_plan.START, form())
     assert "18 to learn from, 2 to measure on" in html
+    assert "<dt>Steps</dt><dd>9</dd>" in html  # 18 rows, 8 a step, 3 epochs
+    assert "of memory at the peak" in html
+    assert "fits</span>" in html
     assert "medley train sft --base tiny-base --data sums --name NAME" in html
     assert "trainer: sft" in recipe
+
+
+def test_what_will_not_fit_is_refused_with_what_would(
+    workspace: Workspace, dataset: Version, base: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medley.jobs.estimate.total_memory", lambda device: 700_000_000)
+    values = form(batch_size=8)
+    html = train_plan.plan(workspace, "sft", "tiny-base", "sums", "", train_plan.START, values)[0]
+    assert "but this machine has 0.7 GB" in html
+    assert "check_memory=false" in html
+    notice = train_form.start(workspace, "sft", "tiny-base", "sums", "big", train_plan.START, values)[1]
+    assert "but this machine has 0.7 GB" in notice
+    assert workspace.jobs.list() == []
+
+
+def test_the_bar_shows_every_part() -> None:
+    from trainers.estimate import Estimate
+
+    found = Estimate({"weights": 300_000_000, "adapter": 150_000_000, "cache": 0}, 12, 90, (70.0, 280.0), "a guess")
+    html = estimate_card.memory_bar(found, 1_100_000_000)
+    assert re.findall(r"width:([\d.]+)%", html) == ["55.0", "30.0", "15.0"]  # libraries, weights, adapter
+    assert "About 1 GB of 1.1 GB" in html
+    assert "tight" in html
+    assert "does not fit" in estimate_card.memory_bar(found, 900_000_000)
+    assert "chip" not in estimate_card.memory_bar(found, None)
+    assert estimate_card.time_text((70.0, 280.0)) == "1 min 10 s to 4 min 40 s"
 
 
 def test_an_empty_registry_says_what_is_missing(workspace: Workspace) -> None:
