@@ -8,7 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hub.card_example import python_example
 from hub.leaks import masked, without_local_paths
+from hub.reward_words import is_reward, judged
 from medley.errors import HubError
 from medley.lm.adapter_file import hub_id
 
@@ -95,7 +97,7 @@ def _front_matter(registry: "Registry", version: "Version", base: str) -> str:
     return ModelCardData(
         library_name="peft",
         base_model=base,
-        pipeline_tag="text-classification" if trainer == "reward" else "text-generation",
+        pipeline_tag="text-classification" if is_reward(about) else "text-generation",
         license=licence,
         datasets=_hub_datasets(registry, version) or None,
         tags=[each for each in (type_of(version), method, "medley") if each],
@@ -144,8 +146,7 @@ def _head(version: "Version", base: str) -> str:
     about = version.metadata
     name = _type_text(version)[0]
     article = "An" if name[0] in "AEIOU" else "A"
-    is_reward = about.get("trainer") == "reward"
-    kind = "A reward model (a LoRA adapter with a score head)" if is_reward else f"{article} {name} adapter"
+    kind = "A reward model (a LoRA adapter with a score head)" if is_reward(about) else f"{article} {name} adapter"
     revision = f" at revision `{_plain(version.base_revision)}`" if version.base_revision else ""
     lines = [f"# {version.name}", "", f"{kind} for [{base}](https://huggingface.co/{base}){revision}."]
     facts = {
@@ -229,6 +230,9 @@ def _results(version: "Version") -> str:
     if not isinstance(metrics, Mapping) or not metrics:
         return "## Measured results\n\nNone on record.\n"
     rows = [f"| {_cell(name)} | {_number(value)} |" for name, value in sorted(metrics.items())]
+    verdict = judged(version.metadata) if is_reward(version.metadata) else None
+    if verdict:
+        rows += ["", f"It {verdict}."]
     return "\n".join(["## Measured results", "", "| measure | value |", "|---|---|", *rows, ""])
 
 
@@ -239,24 +243,7 @@ def _number(value: Any) -> str:
 
 
 def _usage(version: "Version", base: str, repo: str) -> str:
-    at = f', revision="{version.base_revision}"' if re.fullmatch(r"[\w./-]+", version.base_revision or "") else ""
-    is_reward = version.metadata.get("trainer") == "reward"
-    auto = "AutoModelForSequenceClassification" if is_reward else "AutoModelForCausalLM"
-    load = f'{auto}.from_pretrained("{base}"{at}{", num_labels=1" if is_reward else ""})'
-    lines = [
-        *("## How to use", "", "```python", "from peft import PeftModel"),
-        *(f"from transformers import {auto}, AutoTokenizer", ""),
-        *(f'tokenizer = AutoTokenizer.from_pretrained("{base}"{at})', f"base = {load}"),
-        f'model = PeftModel.from_pretrained(base, "{repo}")',
-    ]
-    if not is_reward:
-        lines += [
-            *("", 'messages = [{"role": "user", "content": "Hello!"}]'),
-            'inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", '
-            "return_dict=True)",
-            "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=100)[0]))",
-        ]
-    return "\n".join([*lines, "```", ""])
+    return f"## How to use\n\n```python\n{python_example(version, base, repo)}\n```\n"
 
 
 def _limits(registry: "Registry", version: "Version") -> str:

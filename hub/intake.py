@@ -200,6 +200,7 @@ def describe_intake(intake: Intake) -> dict[str, Any]:
         "targets": sorted({name.rpartition(".")[2] for name in adapter.modules}),
         "parameters": adapter.parameter_count,
         "size_bytes": adapter.size_bytes,
+        "adapter_kind": "reward" if adapter.is_reward_model else None,
         "notes": list(intake.notes),
     }
     return {key: value for key, value in facts.items() if value not in (None, [])}

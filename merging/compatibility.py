@@ -27,6 +27,8 @@ def adapter_problems(name: str, adapter: AdapterFile) -> list[str]:
     config = adapter.config
     if config.peft_type != "LORA":
         return [f"'{name}' is of type {config.peft_type}. Only LoRA adapters can be merged."]
+    if adapter.is_reward_model:
+        return [f"'{name}' is a reward model: its score head cannot be merged. Use it with: medley score"]
     problems = [
         f"'{name}' {what}, so its delta is more than its two factors. {FULL_MODEL_ADVICE}"
         for key, what in OTHER_MATHS.items()

@@ -51,6 +51,17 @@ def make_adapter(tiny_base: Path, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def make_reward(tiny_base: Path, tmp_path: Path) -> Callable[..., Path]:
+    """make_reward(name, r=4, seed=0, …) writes a random reward model of the tiny base and returns its folder."""
+    from tests.tiny_model import write_tiny_reward
+
+    def make(name: str, **settings: object) -> Path:
+        return write_tiny_reward(tiny_base, tmp_path / name, **settings)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real public data sets; tests that need it skip where it is absent."""

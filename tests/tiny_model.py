@@ -66,16 +66,33 @@ def write_tiny_adapter(
         scale: standard deviation of the factors' entries.
         lora: further settings of `peft.LoraConfig`.
     """
-    import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     settings = {"lora_alpha": 2 * r, "target_modules": "all-linear", "task_type": "CAUSAL_LM", **lora}
     model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=r, **settings))
+    return _save_random(model, folder, seed=seed, base_id=base_id, scale=scale)
+
+
+def write_tiny_reward(
+    base: Path, folder: Path, *, r: int = 4, seed: int = 0, base_id: str = TINY_BASE_ID, scale: float = 0.2
+) -> Path:
+    """A reward model saved by peft: LoRA on all linear layers and a score head, all of it random."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
+    config = LoraConfig(r=r, lora_alpha=2 * r, target_modules="all-linear", task_type="SEQ_CLS")
+    return _save_random(get_peft_model(model, config), folder, seed=seed, base_id=base_id, scale=scale)
+
+
+def _save_random(model: Any, folder: Path, *, seed: int, base_id: str, scale: float) -> Path:
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "lora_A" in name or "lora_B" in name:
+            if "lora_A" in name or "lora_B" in name or "modules_to_save" in name:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
     model.peft_config["default"].base_model_name_or_path = base_id
     model.save_pretrained(folder)

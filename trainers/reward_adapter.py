@@ -7,7 +7,7 @@ from peft import LoraConfig, PeftModel
 from peft.utils import load_peft_weights, set_peft_model_state_dict
 
 from medley.errors import IncompatibleError
-from medley.lm.adapter_file import AdapterFile, open_adapter
+from medley.lm.adapter_file import SCORE_HEAD, AdapterFile, open_adapter
 from medley.lm.fit import CHANGES_THE_BASE, check_shapes
 from medley.lm.load import LoadedBase
 from medley.lm.score_head import HEAD, draw_head
@@ -33,7 +33,8 @@ def attach_reward_adapter(base: LoadedBase, options: RewardOptions, init_adapter
     """
     start = None if init_adapter is None else _open_start(init_adapter, base)
     spread = getattr(base.model.config.get_text_config(), "initializer_range", HEAD_SPREAD)
-    draw_head(getattr(base.model, HEAD), seed=options.seed, spread=spread)
+    head = getattr(base.model, HEAD)
+    draw_head(head, seed=options.seed, spread=spread)
     config = config_for(base.model, options) if start is None else LoraConfig.from_pretrained(str(start.folder))
     config.task_type, config.inference_mode, config.modules_to_save = "SEQ_CLS", False, [HEAD]
     model = wrap(base.model, config)
@@ -41,7 +42,8 @@ def attach_reward_adapter(base: LoadedBase, options: RewardOptions, init_adapter
     if start is None:
         start_adapter(model, options)
     else:
-        set_peft_model_state_dict(model, load_peft_weights(str(start.folder), device="cpu"))
+        weights = {SCORE_HEAD: head.weight.detach(), **load_peft_weights(str(start.folder), device="cpu")}
+        set_peft_model_state_dict(model, weights)
     return model
 
 

@@ -63,6 +63,7 @@ def show_version(registry: "Registry", version: "Version") -> None:
     print_facts(
         {
             "adapter": version.label,
+            **_reward_facts(version),
             "id": f"sha256:{version.id}",
             "base": base_text(version.base, version.base_revision),
             "aliases": version.aliases,
@@ -82,6 +83,19 @@ def show_version(registry: "Registry", version: "Version") -> None:
         print_table(["metric", "value"], [(key, _number_text(value)) for key, value in facts["metrics"].items()])
     if version.recipe:
         click.echo(f"\n{version.recipe.rstrip()}")
+
+
+def _reward_facts(version: "Version") -> dict[str, object]:
+    """What a reward model is, how well it judges and how it is used; nothing for other adapters."""
+    from hub.reward_words import WHAT_IT_IS, how_to_use, is_reward, judged
+
+    if not is_reward(version.metadata):
+        return {}
+    return {
+        "kind": WHAT_IT_IS,
+        "judges": judged(version.metadata) or "not measured on held-out pairs",
+        "use": how_to_use(version),
+    }
 
 
 def version_json(registry: "Registry", version: "Version") -> dict[str, Any]:
@@ -104,6 +118,7 @@ def version_json(registry: "Registry", version: "Version") -> dict[str, Any]:
 
 def show_folder(found: "FoundAdapter", *, as_json: bool) -> None:
     """The facts of an adapter that is not in the registry, as far as its files tell."""
+    from hub.reward_words import REWARD, WHAT_IT_IS
     from medley.jobs.adapter_facts import adapter_facts
 
     facts = adapter_facts(found.folder)
@@ -124,6 +139,7 @@ def show_folder(found: "FoundAdapter", *, as_json: bool) -> None:
         {
             "adapter": found.label,
             "folder": found.folder,
+            "kind": WHAT_IT_IS if facts.get("adapter_kind") == REWARD else None,
             "weights": f"sha256:{found.key}",
             "base": base_text(found.base, found.base_revision),
             **_size_facts(facts),

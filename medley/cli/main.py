@@ -36,7 +36,8 @@ COMMANDS: dict[str, Entry] = {
         "medley.cli.adapter", "adapter", "Adapters: list, show, import, export, verify, alias, lineage, rm."
     ),
     "registry": Entry("medley.cli.registry", "registry", "The registry as a whole: verify, gc, path."),
-    "train": Entry("medley.cli.train", "train", "Train an adapter: sft, or a recipe file."),
+    "train": Entry("medley.cli.train", "train", "Train an adapter: a trainer and its options, or a recipe file."),
+    "score": Entry("medley.cli.score", "score", "Score answers with a reward model or a reward function."),
     "merge": Entry("medley.cli.merge", "merge", "Merge adapters into a new one, exactly."),
     "chat": Entry("medley.cli.chat", "chat", "Talk to one or several adapters."),
     "compare": Entry("medley.cli.compare", "compare", "Answer the same prompts with several adapters, side by side."),

@@ -23,6 +23,8 @@ _HOMES = {  # no function is named like a file here: the package's attribute wou
     "base_of": "artifacts",
     "find_adapter": "artifacts",
     "find_base": "artifacts",
+    "open_scorer": "scorers",
+    "score_text": "scoring",
     "follow_job": "follow",
     "import_spec": "build_import",
     "merge_preflight": "build_merge",

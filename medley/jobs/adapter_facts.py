@@ -22,6 +22,7 @@ def adapter_facts(folder: Path) -> dict[str, Any]:
         "targets": sorted({name.rpartition(".")[2] for name in adapter.modules}),
         "parameters": adapter.parameter_count,
         "size_bytes": adapter.size_bytes,
+        **({"adapter_kind": "reward"} if adapter.is_reward_model else {}),
     }
 
 

@@ -63,6 +63,13 @@ class FoundAdapter:
     base: str | None
     base_revision: str | None
 
+    @property
+    def is_reward_model(self) -> bool:
+        """True for one that scores answers and writes none."""
+        from medley.lm.adapter_file import open_adapter
+
+        return open_adapter(self.folder).is_reward_model
+
 
 def find_adapter(registry: "Registry", ref: str, *, may_open_paths: bool = True, token: Token = None) -> FoundAdapter:
     """The adapter that a reference means: a path first, then a registry name or id, then a Hub id.

@@ -18,6 +18,7 @@ from medley.options import from_mapping, unknown_key
 
 if TYPE_CHECKING:
     from hub import Registry, Version
+    from trainers import Trainer
 
 FoundT = TypeVar("FoundT")
 TRAIN_RECIPE_KEYS = ("trainer", "base", "data", "name", "from", "options")
@@ -96,7 +97,9 @@ def train_spec(
         base_version = problems.attempt(find_base, registry, base)
     data_version = problems.attempt(_find_data, registry, data, row.data_kinds, trainer)
     chosen = problems.attempt(from_mapping, row.options_class, options or {})
-    others = {ref: problems.attempt(_find_init, registry, ref) for ref in (row.adapters_in(chosen) if chosen else ())}
+    others = {ref: problems.attempt(_find_reward, registry, ref) for ref in (row.adapters_in(chosen) if chosen else ())}
+    if start:
+        problems.attempt(_check_start, start, row)
     for version in filter(None, (start, *others.values())):
         if base_version and not belongs_to(version, base_version):
             problems.found.append(
@@ -126,6 +129,24 @@ def train_spec(
 
 def _find_init(registry: "Registry", ref: str) -> "Version":
     return registry.get(ref, "adapter")
+
+
+def _check_start(start: "Version", row: "Trainer") -> None:
+    from hub.reward_words import cannot, is_reward
+
+    if is_reward(start.metadata) and row.makes != "reward":
+        raise ParameterError(cannot(start.label, f"be trained on by {row.name}"))
+
+
+def _find_reward(registry: "Registry", ref: str) -> "Version":
+    from hub.reward_words import is_reward
+
+    version = registry.get(ref, "adapter")
+    if not is_reward(version.metadata):
+        raise ParameterError(
+            f"'{ref}' is not a reward model: it has no score head. Train one with: medley train reward"
+        )
+    return version
 
 
 def _find_data(registry: "Registry", ref: str, kinds: Sequence[str], trainer: str) -> "Version":

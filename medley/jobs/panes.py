@@ -91,13 +91,17 @@ def plan_panes(
 
     Raises:
         NotFoundError, ParameterError, …: a pane that means nothing.
-        IncompatibleError: adapters of different bases.
+        IncompatibleError: adapters of different bases, or one that writes no answers.
     """
+    from hub.reward_words import cannot
+
     blends, adapters = [], {}
     for text in texts:
         blend: dict[str, float] = {}
         for ref, weight in parse_pane(text):
             found = find_adapter(registry, ref, may_open_paths=may_open_paths, token=token)
+            if found.is_reward_model:
+                raise IncompatibleError(cannot(ref, "be asked"))
             adapters[found.key] = found
             blend[found.key] = blend.get(found.key, 0.0) + weight
         blends.append(blend)
