@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-BENCHMARKS = ("registry", "merge", "sft", "panes")
+BENCHMARKS = ("registry", "merge", "trainers", "memory", "panes")
 ROOT = Path(__file__).resolve().parents[1]
 HEADER = """# Benchmarks
 

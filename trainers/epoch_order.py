@@ -42,7 +42,7 @@ class SeededOrder:
     train_dataset: Any
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
-        batch_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        batch_rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         grouped_by = batch_rows if self.args.train_sampling_strategy == "group_by_length" else None
         lengths = row_lengths(train_dataset if train_dataset is not None else self.train_dataset)
         return EpochOrder(lengths, seed=self.args.seed, grouped_by=grouped_by)

@@ -78,8 +78,11 @@ def estimate(
         KeyError: nothing is known of that trainer.
     """
     shape = step_shape(trainer, options, row_lengths, has_init=has_init)
-    seconds, basis = duration(facts, options, shape, device, cores)
-    return Estimate(_parts(facts, options, shape, device), shape.steps, shape.length, seconds, basis)
+    processes = options.num_processes  # each has a base and an adapter of its own; GPUs too, but then a GPU each
+    copies = processes if device.name == "cpu" else 1
+    parts = {name: copies * size for name, size in _parts(facts, options, shape, device).items()}
+    seconds, basis = duration(facts, options, shape, device, max(1, cores // processes))
+    return Estimate(parts, shape.steps, shape.length, seconds, basis)
 
 
 def _parts(facts: BaseFacts, options: Any, shape: StepShape, device: Device) -> dict[str, int]:

@@ -46,6 +46,13 @@ class CommonOptions:
     gradient_checkpointing: bool = option(False, "Recompute activations: slower, less memory.", advanced=True)
     save_every: int = option(20, "Optimizer steps between two checkpoints.", low=1, advanced=True)
     keep_checkpoints: int = option(2, "Checkpoints kept; older ones are deleted.", low=1, high=100, advanced=True)
+    num_processes: int = option(
+        1, "Processes that train together, each on rows of its own: one for each GPU.", low=1, high=64, advanced=True
+    )
+    log_to: str = option(
+        "none", "Write the curves to local files of a tracker too.", choices=("none", "tensorboard", "trackio"),
+        advanced=True,
+    )  # fmt: skip
     check_memory: bool = option(True, "Refuse a run that will not fit into the memory.", advanced=True)
     device: str = option("auto", "Where to train.", choices=("auto", "cuda", "mps", "cpu"), advanced=True)
 

@@ -1,7 +1,10 @@
 """What a transformers Trainer tells while it runs, turned into our events; and the question whether it should stop."""
 
 import math
-from collections.abc import Sequence
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +19,25 @@ NOT_METRICS = {"total_flos", "train_runtime", "eval_runtime", "eval_samples_per_
 
 
 class Reporter(TrainerCallback):
-    """Emits progress, metrics and checkpoints, and stops the run when the work says so."""
+    """Emits progress, metrics, speed, memory and checkpoints, and stops the run when the work says so."""
 
     def __init__(self, work: TrainWork) -> None:
         self.work = work
         self.was_stopped = False
         self.last_eval_step = -1
+        self._step_began = math.inf
+        self._step_seconds = 0.0
+        self._tokens_before: float | None = None
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._step_began = time.perf_counter()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
+        self._step_seconds = time.perf_counter() - self._step_began
         self.work.emit("progress", step=state.global_step, total=state.max_steps, text="Training")
         if self.work.should_stop() and state.global_step < state.max_steps:
             self.was_stopped = True
@@ -45,13 +57,39 @@ class Reporter(TrainerCallback):
             self.last_eval_step = state.global_step
         if "loss" in numbers and not math.isfinite(numbers["loss"]):
             self.work.emit("warning", step=state.global_step, text="The loss is not a finite number any more.")
+        if "loss" in numbers:
+            numbers |= self._speed(numbers) | {"memory_gb": round(peak_memory_gb(), 3)}
         if "train_loss" not in numbers:  # the summary at the end goes into the result
             self.work.emit("metric", step=state.global_step, **numbers)
 
+    def _speed(self, numbers: Mapping[str, float]) -> dict[str, float]:
+        """Tokens that went through the model in the last step, padding not counted, a second."""
+        tokens, before = numbers.get("num_tokens"), self._tokens_before
+        self._tokens_before = tokens
+        if tokens is None or before is None or not 0 < self._step_seconds < math.inf:
+            return {}  # after a start or a resume the count goes from an unknown number
+        return {"tokens_per_second": round((tokens - before) / self._step_seconds, 1)}
+
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        wait_for_all()  # each process writes the state of its own random numbers
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        mark_whole(checkpoint)
+        if state.is_world_process_zero:
+            mark_whole(checkpoint)
         self.work.emit("checkpoint", step=state.global_step, path=checkpoint.name)
+
+
+def wait_for_all() -> None:
+    """Return once every process that trains together is here; at once where there is one."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def peak_memory_gb() -> float:
+    """The most that this process ever held: on the GPU where it uses one, else resident in memory."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 class Sampler(TrainerCallback):

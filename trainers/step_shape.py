@@ -68,11 +68,31 @@ def _kto(options: Any, lengths: Sequence[int], has_init: bool) -> StepShape:
     return _epochs(options, lengths, answers=1, has_head=True, plain_passes=3, adapters=2 if has_init else 1)
 
 
+def _ppo(options: Any, lengths: Sequence[int], has_init: bool) -> StepShape:
+    """A batch is written token by token, read by reference and value, then learned from pass by pass."""
+    rows_of_step = -(-options.batch_size // options.mini_batches)
+    rows = min(options.rows_at_once or rows_of_step, rows_of_step)
+    prompts = [length for length in lengths if length <= options.max_prompt_length] or [options.max_prompt_length]
+    has_value_adapter = options.value == "adapter"
+    return StepShape(
+        rows=rows,
+        length=max(prompts) + options.max_new_tokens,
+        mean_length=sum(prompts) / len(prompts) + options.max_new_tokens,
+        steps=options.updates,
+        forwards=-(-rows_of_step // rows) * options.mini_batches * options.ppo_epochs * (1 + has_value_adapter),
+        plain_passes=3 / options.ppo_epochs,
+        logit_tokens=rows * options.max_new_tokens,
+        adapters=1 + has_value_adapter + has_init,
+        new_tokens=options.max_new_tokens,
+    )
+
+
 SHAPES: dict[str, Callable[[Any, Sequence[int], bool], StepShape]] = {
     "sft": _sft,
     "reward": _reward,
     "dpo": _dpo,
     "kto": _kto,
+    "ppo": _ppo,
 }
 
 
@@ -106,7 +126,8 @@ def step_count(options: Any, rows: int) -> int:
     """Optimizer steps of a run over rows: those of its epochs, or `max_steps` where that is given."""
     if options.max_steps is not None:
         return options.max_steps
-    return math.ceil(options.epochs * math.ceil(rows / (options.batch_size * options.gradient_accumulation)))
+    rows_of_step = options.batch_size * options.gradient_accumulation * options.num_processes
+    return math.ceil(options.epochs * math.ceil(rows / rows_of_step))
 
 
 def padded_mean(lengths: Sequence[int], rows: int) -> float:

@@ -2,11 +2,13 @@
 
 import dataclasses
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medley.errors import ParameterError
 from medley.lm.quiet import silence_proposals
 from trainers.adapter_kinds import with_rate
 from trainers.dpo_options import DPOOptions
@@ -43,6 +45,7 @@ class Trainer:
         module: where its `train` lives; imported when training starts.
         init_role: what the adapter named by `--from` is to the new one, in its lineage: "init" where training goes on
             from it, "reference" where it is also the frozen policy that the new one is held to.
+        can_split: whether several processes can train together, each on rows of its own.
         makes: "policy" for an adapter that writes answers, "reward" for one that scores them.
         adapters_in: the adapters that the options name, beside the one to start from.
         with_adapters: the same options with those names replaced (by `sha256:…`, so that a recipe stays true).
@@ -56,12 +59,23 @@ class Trainer:
     module: str
     init_role: str = "init"
     makes: str = "policy"
+    can_split: bool = False
     adapters_in: Callable[[Any], tuple[str, ...]] = _no_adapters
     with_adapters: Callable[[Any, Mapping[str, str]], Any] = _unchanged
     settled: Callable[[Any, Path | None], Any] = _settled
 
     def train(self, options: Any, work: TrainWork) -> TrainResult:
-        """Run it to the end, to a stop or to an error; see `TrainWork` and `TrainResult`."""
+        """Run it to the end, to a stop or to an error; see `TrainWork` and `TrainResult`.
+
+        Raises:
+            ParameterError: the options want another number of processes than there are.
+        """
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        if options.num_processes != processes:
+            raise ParameterError(
+                f"num_processes is {options.num_processes}, but the training was started with {processes}. "
+                "`medley train` starts them; a script of your own is started by accelerate launch."
+            )
         silence_proposals()
         return importlib.import_module(self.module).train(options, work)
 
@@ -81,7 +95,7 @@ def _with_reward_adapters(options: PPOOptions, pinned: Mapping[str, str]) -> PPO
 TRAINERS: dict[str, Trainer] = {
     each.name: each
     for each in (
-        Trainer("sft", "Teach by examples", ("sft",), SFTOptions, "trainers.sft", settled=with_rate),
+        Trainer("sft", "Teach by examples", ("sft",), SFTOptions, "trainers.sft", settled=with_rate, can_split=True),
         Trainer(
             "reward", "Learn what people prefer", ("preference",), RewardOptions, "trainers.reward", makes="reward"
         ),

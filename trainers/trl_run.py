@@ -71,9 +71,9 @@ def result_of(
     """The finished adapter's folder and numbers; no adapter where the run was stopped."""
     adapter_dir = None
     if not reporter.was_stopped:
-        adapter_dir = save_adapter(
-            trainer.model, work.out_dir / "adapter", base_id=work.base_id, base_revision=work.base_revision
-        )
+        adapter_dir = work.out_dir / "adapter"
+        if trainer.is_world_process_zero():
+            save_adapter(trainer.model, adapter_dir, base_id=work.base_id, base_revision=work.base_revision)
         work.emit("artifact", path=adapter_dir.name)
     return TrainResult(
         adapter_dir=adapter_dir,

@@ -1,4 +1,6 @@
-"""`medley job …`: what runs, what ran, its log, and stopping or retrying it."""
+"""`medley job …`: what runs, what ran, its log, stopping or retrying it, and two runs side by side."""
+
+from dataclasses import asdict
 
 import click
 
@@ -10,7 +12,7 @@ LOG_LINES = 200
 
 @click.group()
 def job() -> None:
-    """Long work: list, show, logs, stop, retry."""
+    """Long work: list, show, logs, stop, retry, compare."""
 
 
 @job.command("list")
@@ -96,3 +98,30 @@ def retry(job_id: str, as_json: bool) -> None:
     from medley.jobs import open_jobs
 
     report_start(open_jobs().retry(job_id), as_json=as_json)
+
+
+@job.command()
+@click.argument("first", metavar="ID")
+@click.argument("second", metavar="ID")
+@json_option
+def compare(first: str, second: str, as_json: bool) -> None:
+    """Two trainings side by side: settings that differ, and the last of every curve."""
+    from medley.jobs import compare_runs, open_jobs
+
+    found = compare_runs(open_jobs(), first, second)
+    if as_json:
+        print_json(asdict(found))
+        return
+    differing = [(name, *map(_setting_text, pair)) for name, pair in found.differences.items()]
+    print_table(["setting", *found.runs], differing or [("(none differs)", "", "")])
+    click.echo()
+    measured = [(name, *map(_number_text, pair)) for name, pair in found.finals.items()]
+    print_table(["last measured", *found.runs], measured or [("(nothing yet)", "", "")])
+
+
+def _setting_text(value: object) -> str:
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _number_text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"

@@ -43,7 +43,7 @@ COMMANDS: dict[str, Entry] = {
     "compare": Entry("medley.cli.compare", "compare", "Answer the same prompts with several adapters, side by side."),
     "push": Entry("medley.cli.publish", "push", "Publish a version on the Hugging Face Hub."),
     "pull": Entry("medley.cli.publish", "pull", "Bring an adapter from the Hugging Face Hub into the registry."),
-    "job": Entry("medley.cli.job", "job", "Long work: list, show, logs, stop, retry."),
+    "job": Entry("medley.cli.job", "job", "Long work: list, show, logs, stop, retry, compare."),
     "doctor": Entry("medley.cli.doctor", "doctor", "Versions, device, disk, home; what is missing and how to get it."),
 }
 

@@ -14,6 +14,7 @@ from medley.jobs.bases import base_of, belongs_to, find_base
 from medley.jobs.device import likely_device
 from medley.jobs.estimate import check_can_fit
 from medley.jobs.spec import JobSpec, plain
+from medley.jobs.tracking import check_tracker
 from medley.options import from_mapping, unknown_key
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def train_spec(
     data_version = problems.attempt(_find_data, registry, data, row.data_kinds, trainer)
     chosen = problems.attempt(from_mapping, row.options_class, options or {})
     others = {ref: problems.attempt(_find_reward, registry, ref) for ref in (row.adapters_in(chosen) if chosen else ())}
+    if chosen:
+        problems.attempt(_check_running, row, chosen)
     if start:
         problems.attempt(_check_start, start, row)
     for version in filter(None, (start, *others.values())):
@@ -125,6 +128,15 @@ def train_spec(
     if chosen.check_memory and trainer in SHAPES:
         check_can_fit(registry, spec)
     return spec
+
+
+def _check_running(row: "Trainer", options: Any) -> None:
+    """Nothing, if the trainer can run in the way that the options say."""
+    check_tracker(options.log_to)
+    if options.num_processes > 1 and not row.can_split:
+        raise ParameterError(
+            f"{row.name} trains in one process only, got num_processes={options.num_processes}. Leave it at 1."
+        )
 
 
 def _find_init(registry: "Registry", ref: str) -> "Version":

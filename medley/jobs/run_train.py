@@ -7,7 +7,9 @@ from medley.errors import AdapterFormatError
 from medley.jobs.adapter_facts import adapter_facts
 from medley.jobs.bases import base_folder
 from medley.jobs.estimate import check_fits_now
+from medley.jobs.ranks import train_together
 from medley.jobs.spec import JobSpec
+from medley.jobs.tracking import tracked
 from medley.jobs.work import JobStopped, JobWork
 
 if TYPE_CHECKING:
@@ -34,9 +36,8 @@ def run(work: JobWork) -> str:
     base_dir = base_folder(work.registry, base, work.emit_or_stop)
     if options.check_memory and trainer.name in SHAPES:
         check_fits_now(work.spec, base_dir, data.path)
-    result = trainer.train(
-        options,
-        TrainWork(
+    with tracked(work.emit, options.log_to, work.job.folder, work.job.id) as emit:
+        task = TrainWork(
             base_dir=base_dir,
             base_id=str(base.base),
             base_revision=base.base_revision,
@@ -45,10 +46,13 @@ def run(work: JobWork) -> str:
             init_adapter=init.path if init else None,
             adapters={ref: version.path for ref, version in others.items()},
             resume_from=checkpoint,
-            emit=work.emit,
+            emit=emit,
             should_stop=work.should_stop,
-        ),
-    )
+        )
+        if options.num_processes > 1:
+            result = train_together(trainer.name, params["options"], task, options.num_processes)
+        else:
+            result = trainer.train(options, task)
     if result.was_stopped or result.adapter_dir is None:
         raise JobStopped
     parents = [("base", base), ("data", data), *([(trainer.init_role, init)] if init else [])]

@@ -44,6 +44,13 @@ def test_a_training_that_is_followed(stocked: Path, medley: Run, here: Here) -> 
     rows = here("job", "list", ok=True).out.splitlines()
     assert rows[0].split() == ["ID", "STATE", "KIND", "TITLE", "CREATED"]
     assert [row.split()[1:3] for row in rows[1:]] == [["done", "train"], ["done", "train"]]
+    second = rows[1].split()[0]
+    beside = here("job", "compare", job.id, second, ok=True).out.splitlines()
+    assert beside[0].split() == ["SETTING", job.id.upper(), second.upper()]
+    assert beside[1].split() == ["(none", "differs)"]
+    loss = here("job", "compare", job.id, second, "--json", ok=True).json["curves"]["loss"]
+    assert [step for step, _ in loss[0]] == [1, 2, 3]
+    assert loss[0] == loss[1]
     shown = here("job", "show", job.id, ok=True).out.splitlines()
     assert shown[:3] == [
         f"job       {job.id}",
