@@ -6,15 +6,15 @@
         print(update.pane, update.text)
 
 N panes are N rows of one batch. The base's own weights are never touched: a pane without a blend is the base.
-Which adapters are acceptable is in `fit.py`, how their deltas are added in `lora_layers.py`.
+Which adapters are acceptable is in `fit.py`, how their deltas are added in `lora_layers.py`. An adapter that is no sum
+of deltas cannot be in a blend: its pane answers after the others, through `alone.py`.
 """
 
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -22,11 +22,12 @@ import torch
 from medley.errors import ConflictError, NotFoundError, ParameterError
 from medley.lm.adapter_file import open_adapter
 from medley.lm.adapter_tensors import iterate_scaled_factors
+from medley.lm.alone import AloneAdapter, AloneBatch
+from medley.lm.answer import Row, answer_rows, keep_all
 from medley.lm.batch import Batch
-from medley.lm.fit import check_fit
+from medley.lm.fit import check_alone, check_fit, is_sum_of_deltas
 from medley.lm.load import LoadedBase
 from medley.lm.lora_layers import BlendLayers, Factors
-from medley.lm.next_token import Sampler
 from medley.lm.panes import Completion, Pane, PaneUpdate
 from medley.lm.prompts import Message, end_token_ids, prompt_ids
 from medley.lm.sampling import Sampling
@@ -36,17 +37,6 @@ from medley.options import from_mapping
 __all__ = ["Completion", "Engine", "Pane", "PaneUpdate", "Sampling"]
 
 WAIT_S = 120.0  # for another stream on the same engine to end
-
-
-@dataclass
-class _Row:
-    """A pane while it answers."""
-
-    pane: int
-    blend: Mapping[str, float]
-    limit: int
-    text: TextStream
-    new_tokens: int = 0
 
 
 def never(pane: int) -> bool:
@@ -64,6 +54,7 @@ class Engine:
         self.base = base
         self.end_ids = end_token_ids(base.tokenizer, base.model.generation_config)
         self._adapters: dict[str, dict[str, Factors]] = {}
+        self._alone: dict[str, AloneAdapter] = {}
         self._stack: tuple[tuple[str, ...], BlendLayers] | None = None  # the last one used
         self._lock = threading.Lock()
         self._is_closed = False
@@ -71,7 +62,11 @@ class Engine:
     @property
     def keys(self) -> tuple[str, ...]:
         """The adapters at hand, in the order they were added."""
-        return tuple(self._adapters)
+        return (*self._adapters, *self._alone)
+
+    def runs_alone(self, key: str) -> bool:
+        """Whether an adapter at hand can only answer by itself, at weight 1."""
+        return key in self._alone
 
     def add(self, key: str, folder: Path) -> None:
         """Bring an adapter into memory. A key that is there already is left as it is: a key names a content.
@@ -81,12 +76,18 @@ class Engine:
             folder: the adapter.
 
         Raises:
-            AdapterFormatError, IncompatibleError, ProblemsError: it cannot be read, or not be blended on this base.
+            AdapterFormatError, IncompatibleError, ProblemsError: it cannot be read, or not be run on this base.
+            ConflictError: a stream did not end in time; an adapter that runs alone is tried out on the base.
         """
         self._check_open()
-        if key in self._adapters:
+        if key in self.keys:
             return
         adapter = open_adapter(folder)
+        if not is_sum_of_deltas(adapter):
+            check_alone(adapter)
+            with self._turn():
+                self._alone[key] = AloneAdapter(adapter, self.base.model)
+            return
         check_fit(adapter, self.base.model)
         device, dtype = self.base.model.device, getattr(torch, self.base.device.dtype)
         self._adapters[key] = {
@@ -96,6 +97,7 @@ class Engine:
     def remove(self, key: str) -> None:
         """Forget an adapter; one that is not there is no error. A running stream keeps what it started with."""
         self._adapters.pop(key, None)
+        self._alone.pop(key, None)
         if self._stack and key in self._stack[0]:
             self._stack = None
 
@@ -106,6 +108,7 @@ class Engine:
         """
         self._is_closed = True
         self._adapters.clear()
+        self._alone.clear()
         self._stack = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -124,8 +127,8 @@ class Engine:
 
         Raises:
             NotFoundError: a blend names a key that was not added.
-            ParameterError, ProblemsError: no panes, a weight that is not finite, an option out of range, a prompt
-                longer than the base can read.
+            ParameterError, ProblemsError: no panes, a weight that is not finite, an adapter in a blend that can only
+                run alone, an option out of range, a prompt longer than the base can read.
             ConflictError: another stream did not end in time.
         """
         self._check_open()
@@ -135,8 +138,8 @@ class Engine:
         blends = [self._checked_blend(pane.blend) for pane in panes]
         prompts = [prompt_ids(self.base.tokenizer, pane.messages) for pane in panes]
         rows = [
-            _Row(index, blends[index], self._room(prompt, sampling.max_new_tokens), TextStream(self.base.tokenizer))
-            for index, prompt in enumerate(prompts)
+            Row(index, blend, self._room(prompt, blend, sampling.max_new_tokens), TextStream(self.base.tokenizer))
+            for index, (prompt, blend) in enumerate(zip(prompts, blends, strict=True))
         ]
         return self._run(rows, prompts, sampling, should_stop)
 
@@ -163,51 +166,43 @@ class Engine:
         self._check_open()
         is_ids = all(isinstance(each, int) for each in prompt)
         ids = list(prompt) if is_ids else prompt_ids(self.base.tokenizer, prompt)
-        with self._blended([self._checked_blend(blend)]):
-            return self.base.model(torch.tensor([ids], device=self.base.model.device)).logits[0]
+        tensor, blend = torch.tensor([ids], device=self.base.model.device), self._checked_blend(blend)
+        with self._turn():
+            for key in self._alone.keys() & blend:
+                with self._alone[key].attached(self.base.model) as wrapped:
+                    return wrapped(input_ids=tensor).logits[0, -len(ids) :]
+            with self._blended([blend]):
+                return self.base.model(tensor).logits[0]
 
     def _run(
-        self,
-        rows: list[_Row],
-        prompts: list[list[int]],
-        sampling: Sampling,
-        should_stop: Callable[[int], bool],
+        self, rows: list[Row], prompts: list[list[int]], sampling: Sampling, should_stop: Callable[[int], bool]
     ) -> Iterator[PaneUpdate]:
-        with self._blended([row.blend for row in rows]) as select_rows:
-            started = time.perf_counter()
-            batch = Batch(self.base.model, prompts, self._pad_id)
-            logits = batch.read_prompts()
-            sampler = Sampler(sampling, batch.seen_tokens(logits.shape[-1]))
-            while rows:
-                tokens = sampler.next_tokens(logits)
-                going = []
-                for index, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
-                    update = self._advance(row, token, started, should_stop)
-                    if not update.is_done:
-                        going.append(index)
-                    yield update
-                if going and len(going) < len(rows):
-                    batch.keep(going)
-                    sampler.keep(going)
-                    select_rows(going)
-                rows = [rows[index] for index in going]
-                if rows:
-                    logits = batch.step(tokens[going])
+        """The panes that are blends together, then those that answer alone, one after another."""
+        model, common = self.base.model, {"end_ids": self.end_ids, "is_stopped": self._stopper(should_stop)}
+        with self._turn():
+            together = [row for row in rows if not self._alone.keys() & row.blend]
+            if together:
+                with self._blended([row.blend for row in together]) as select_rows:
+                    batch = Batch(model, [prompts[row.pane] for row in together], self._pad_id)
+                    yield from answer_rows(together, batch, sampling, select_rows=select_rows, **common)
+            for row in rows:
+                for key in self._alone.keys() & row.blend:
+                    with self._alone[key].attached(model) as wrapped:
+                        yield from answer_rows([row], AloneBatch(wrapped, prompts[row.pane]), sampling, **common)
 
-    def _advance(self, row: _Row, token: int, started: float, should_stop: Callable[[int], bool]) -> PaneUpdate:
-        """Take one token into a row, or end it."""
-        reason, text = "", ""
-        if self._is_closed or should_stop(row.pane):
-            reason = "stopped"
-        else:
-            row.new_tokens += 1
-            if token in self.end_ids:
-                reason = "stop"
-            else:
-                text = row.text.push(token)
-                reason = "length" if row.new_tokens == row.limit else ""
-        speed = row.new_tokens / (time.perf_counter() - started)
-        return PaneUpdate(row.pane, text, bool(reason), reason, row.new_tokens, speed, row.blend)
+    def _stopper(self, should_stop: Callable[[int], bool]) -> Callable[[int], bool]:
+        return lambda pane: self._is_closed or should_stop(pane)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The model for one stream alone; the next one waits."""
+        if not self._lock.acquire(timeout=WAIT_S):
+            raise ConflictError(f"Another answer has been running on this base for {WAIT_S:.0f} s. Stop it first.")
+        try:
+            self._check_open()
+            yield
+        finally:
+            self._lock.release()
 
     @contextmanager
     def _blended(self, blends: Sequence[Mapping[str, float]]) -> Iterator[Callable[[list[int]], None]]:
@@ -215,29 +210,23 @@ class Engine:
 
         A batch in which no blend is active runs the bare model, bit for bit.
         """
-        if not self._lock.acquire(timeout=WAIT_S):
-            raise ConflictError(f"Another answer has been running on this base for {WAIT_S:.0f} s. Stop it first.")
+        keys = tuple(sorted({key for blend in blends for key in blend}))
+        if not keys:
+            yield keep_all
+            return
+        weights = torch.tensor([[blend.get(key, 0.0) for key in keys] for blend in blends])
+        layers = self._layers(keys)
+        layers.attach(weights)
+        remaining = [weights]
+
+        def select_rows(rows: list[int]) -> None:
+            remaining[0] = remaining[0][rows]
+            layers.set_weights(remaining[0])
+
         try:
-            self._check_open()
-            keys = tuple(sorted({key for blend in blends for key in blend}))
-            if not keys:
-                yield lambda rows: None
-                return
-            weights = torch.tensor([[blend.get(key, 0.0) for key in keys] for blend in blends])
-            layers = self._layers(keys)
-            layers.attach(weights)
-            remaining = [weights]
-
-            def select_rows(rows: list[int]) -> None:
-                remaining[0] = remaining[0][rows]
-                layers.set_weights(remaining[0])
-
-            try:
-                yield select_rows
-            finally:
-                layers.detach()
+            yield select_rows
         finally:
-            self._lock.release()
+            layers.detach()
 
     def _layers(self, keys: tuple[str, ...]) -> BlendLayers:
         for key in keys:
@@ -252,20 +241,29 @@ class Engine:
             self._check_key(key)
             if not math.isfinite(weight):
                 raise ParameterError(f"A weight must be a finite number, got {weight} for {key[:12]}.")
-        return {key: float(weight) for key, weight in blend.items() if weight != 0}
+        chosen = {key: float(weight) for key, weight in blend.items() if weight != 0}
+        for key in self._alone.keys() & chosen:
+            if chosen != {key: 1.0}:
+                raise ParameterError(
+                    f"The adapter {key[:12]} is no sum of deltas, so it cannot be weighted or blended with others. "
+                    "Give it a pane of its own, at weight 1."
+                )
+        return chosen
 
     def _check_key(self, key: str) -> None:
-        if key not in self._adapters:
+        if key not in self.keys:
             raise NotFoundError(f"The adapter {key[:12]} is not in memory; add it to the engine first.")
 
-    def _room(self, prompt: list[int], max_new_tokens: int) -> int:
+    def _room(self, prompt: list[int], blend: Mapping[str, float], max_new_tokens: int) -> int:
         """How many new tokens a row may write before the base's context is full."""
+        in_front = sum(self._alone[key].virtual_tokens for key in self._alone.keys() & blend)
         longest = getattr(self.base.model.config.get_text_config(), "max_position_embeddings", None)
         if longest is None:
             return max_new_tokens
-        if len(prompt) >= longest:
-            raise ParameterError(f"The prompt has {len(prompt)} tokens, but the base reads at most {longest}.")
-        return min(max_new_tokens, longest - len(prompt))
+        used = len(prompt) + in_front
+        if used >= longest:
+            raise ParameterError(f"The prompt has {used} tokens, but the base reads at most {longest}.")
+        return min(max_new_tokens, longest - used)
 
     @property
     def _pad_id(self) -> int:

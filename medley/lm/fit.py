@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from medley.errors import IncompatibleError, ProblemsError
-from medley.lm.adapter_file import AdapterFile
+from medley.lm.adapter_file import AdapterConfig, AdapterFile
 
 # These initialisations take B·A out of the base's weights first, so the delta is not B·A on the base itself.
 CHANGES_THE_BASE = ("pissa", "olora", "loftq", "corda", "lora_ga")
@@ -25,6 +25,23 @@ def check_fit(adapter: AdapterFile, model: nn.Module) -> None:
         IncompatibleError or ProblemsError: every reason why not.
     """
     _refuse(adapter, [*_kind(adapter), *_shapes(adapter, model)])
+
+
+def is_sum_of_deltas(adapter: AdapterFile) -> bool:
+    """Whether the adapter can be blended with others; one that cannot may still answer alone."""
+    return not list(_kind(adapter))
+
+
+def check_alone(adapter: AdapterFile) -> None:
+    """Nothing, if peft can run the adapter by itself on a base that is used for others as well.
+
+    Raises:
+        IncompatibleError or ProblemsError: every reason why not.
+    """
+    config = adapter.config
+    reasons = [*_writes_nothing(adapter), *_needs_its_own_base(config)]
+    reasons += [f"{effect}, which is not supported here" for key, effect in VARIANTS.items() if config.raw.get(key)]
+    _refuse(adapter, reasons)
 
 
 def check_shapes(adapter: AdapterFile, model: nn.Module) -> None:
@@ -50,7 +67,7 @@ def _kind(adapter: AdapterFile) -> Iterator[str]:
         yield f"is of type {config.peft_type}; only LoRA adapters can be blended"
         return
     if adapter.is_reward_model:
-        yield "is a reward model: it scores answers and writes none; use medley score"
+        yield from _writes_nothing(adapter)
         return
     if config.use_dora:
         yield "uses DoRA, whose effect is not a sum of deltas; only plain LoRA can be blended"
@@ -58,15 +75,26 @@ def _kind(adapter: AdapterFile) -> Iterator[str]:
     if config.lora_bias:
         yield "trains biases (lora_bias), which a blend of deltas would lose"
         return
-    init = config.init_lora_weights
-    if isinstance(init, str) and init.lower().startswith(CHANGES_THE_BASE):
-        yield f"was initialised by {init}, which changes the base's weights; save it as a plain LoRA with peft first"
+    yield from _needs_its_own_base(config)
     yield from (
         f"{effect}, which a blend of deltas would lose" for key, effect in VARIANTS.items() if config.raw.get(key)
     )
     if adapter.extra_tensors:
         count, first = len(adapter.extra_tensors), adapter.extra_tensors[0]
         yield f"holds {_count(count, 'tensor')} beside LoRA factors (the first is {first}), which a blend would lose"
+
+
+def _writes_nothing(adapter: AdapterFile) -> Iterator[str]:
+    if adapter.is_reward_model:
+        yield "is a reward model: it scores answers and writes none; use medley score"
+    elif adapter.config.task_type not in (None, "CAUSAL_LM"):
+        yield f"is made for {adapter.config.task_type} and writes no answers"
+
+
+def _needs_its_own_base(config: AdapterConfig) -> Iterator[str]:
+    init = config.init_lora_weights
+    if isinstance(init, str) and init.lower().startswith(CHANGES_THE_BASE):
+        yield f"was initialised by {init}, which changes the base's weights; save it as a plain LoRA with peft first"
 
 
 def _shapes(adapter: AdapterFile, model: nn.Module) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""An adapter whose effect is not a plain sum of deltas on this very base is refused with a sentence, never run."""
+"""An adapter whose effect is not a plain sum of deltas on this very base is not blended; a sentence says why."""
 
 import json
 from collections.abc import Callable
@@ -11,16 +11,15 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from medley.errors import IncompatibleError, ProblemsError, UserError
+from medley.lm.adapter_file import open_adapter
 from medley.lm.adapter_tensors import write_adapter
-from medley.lm.engine import Engine
+from medley.lm.fit import check_fit
 from medley.lm.load import LoadedBase
 
 
 def refusal(loaded_tiny: LoadedBase, folder: Path) -> str:
-    engine = Engine(loaded_tiny)
     with pytest.raises(IncompatibleError) as caught:
-        engine.add("x", folder)
-    assert engine.keys == ()
+        check_fit(open_adapter(folder), loaded_tiny.model)
     return str(caught.value).removeprefix(f"The adapter in {folder} ")
 
 
@@ -44,7 +43,7 @@ def test_dora_is_refused(loaded_tiny: LoadedBase, make_adapter: Callable[..., Pa
 def test_trained_biases_are_refused(loaded_tiny: LoadedBase, make_adapter: Callable[..., Path]) -> None:
     folder = make_adapter("x", lora_bias=True, target_modules=["q_proj"])
     with pytest.raises(UserError, match=r"trains biases \(lora_bias\), which a blend of deltas would lose\."):
-        Engine(loaded_tiny).add("x", folder)
+        check_fit(open_adapter(folder), loaded_tiny.model)
 
 
 def test_saved_modules_are_refused(loaded_tiny: LoadedBase, make_adapter: Callable[..., Path]) -> None:
@@ -109,5 +108,5 @@ def test_several_reasons_are_told_together(loaded_tiny: LoadedBase, tmp_path: Pa
     weights = load_file(folder / "adapter_model.safetensors")
     save_file({**weights, "base_model.model.lm_head.weight": torch.ones(2, 2)}, folder / "adapter_model.safetensors")
     with pytest.raises(ProblemsError) as caught:
-        Engine(loaded_tiny).add("x", folder)
+        check_fit(open_adapter(folder), loaded_tiny.model)
     assert len(caught.value.problems) == 3
