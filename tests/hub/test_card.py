@@ -41,6 +41,18 @@ def test_a_reward_model_says_so(registry: Registry, tmp_path: Path) -> None:
     assert 'AutoModelForSequenceClassification.from_pretrained("medley-tests/tiny-llama", num_labels=1)' in card
 
 
+def test_an_imported_reward_model_is_one_by_its_head(registry: Registry, tmp_path: Path) -> None:
+    metrics = {"eval_accuracy": 0.7, "eval_longer_wins": 0.4, "eval_shorter_wins": 0.6, "eval_beats_baseline": 1.0}
+    version = publish_pirate(registry, tmp_path / "src", trainer="imported", adapter_kind="reward", metrics=metrics)
+    card = build_card(registry, version)
+    assert ModelCard(card).data.pipeline_tag == "text-classification"
+    assert "A reward model (a LoRA adapter with a score head) for" in card
+    assert "It prefers the chosen answer in 70.0 %; the rule 'shorter wins' in 60.0 %." in card
+    code = card.split("```python\n")[1].split("```")[0]
+    compile(code, "example", "exec")
+    assert "base.config.pad_token_id = None" in code
+
+
 def test_the_body_tells_where_it_comes_from(registry: Registry, tmp_path: Path) -> None:
     version = publish_pirate(registry, tmp_path / "src", metrics={"eval_loss": 1.23456, "rows": 1200})
     card = build_card(registry, version, "ada/pirate")
