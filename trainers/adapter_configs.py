@@ -17,11 +17,11 @@ from peft.tuners.adaption_prompt.config import TRANSFORMERS_MODEL_CONFIG
 from transformers.pytorch_utils import Conv1D
 
 from medley.errors import ParameterError
+from medley.lm.base_facts import FEED_FORWARD
 from trainers.adapter_kinds import HOLDING_INITS, kind_of, parse_alphas, parse_layers, parse_ranks
 
 TASK = "CAUSAL_LM"
 ALL_LINEAR = ("all-linear",)
-FEEDFORWARD = ("mlp", "feed_forward", "ffn", "fc")  # in the path of a layer that belongs to the feed-forward part
 
 
 def config_for(model: Any, options: Any) -> PeftConfig:
@@ -85,7 +85,7 @@ def linear_names(model: Any) -> dict[str, bool]:
     found = {}
     for path, module in model.named_modules():
         if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head:
-            found[path.rpartition(".")[2]] = any(word in part for part in path.split(".") for word in FEEDFORWARD)
+            found[path.rpartition(".")[2]] = any(word in part for part in path.split(".") for word in FEED_FORWARD)
     return found
 
 

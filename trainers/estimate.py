@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medley.lm.base_facts import BaseFacts, LinearSizes
+from medley.lm.base_facts import BaseFacts
 from medley.lm.load import Device
+from trainers.adapter_sizes import adapter_parameters, kept_entries
 from trainers.step_shape import StepShape, step_shape
 
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
@@ -116,18 +117,6 @@ def weight_bytes(facts: BaseFacts, device: Device) -> float:
     return facts.linear_parameters * NF4_BYTES + (facts.parameters - facts.linear_parameters) * width
 
 
-def adapter_parameters(facts: BaseFacts, options: Any) -> int:
-    """Entries of A and B over all modules that get an adapter."""
-    return sum(options.rank * each.count * (each.inputs + each.outputs) for each in targeted(facts, options))
-
-
-def targeted(facts: BaseFacts, options: Any) -> list[LinearSizes]:
-    """The linear layers that the options' targets name."""
-    if tuple(options.targets) == ("all-linear",):
-        return list(facts.linears.values())
-    return [sizes for name, sizes in facts.linears.items() if name in options.targets]
-
-
 def activation_bytes(facts: BaseFacts, options: Any, shape: StepShape, device: Device) -> float:
     """What the backward pass needs of the forward pass, and what it makes itself.
 
@@ -141,9 +130,8 @@ def activation_bytes(facts: BaseFacts, options: Any, shape: StepShape, device: D
     if width == 4:
         per_block += width * (2 * facts.hidden + facts.intermediate)
     per_token = facts.layers * per_block
-    inputs = sum(each.count * each.inputs for each in targeted(facts, options))
-    per_token += inputs * (4 * (width < 4) + DROPOUT_BYTES * (options.dropout > 0))
-    per_token += 4 * options.rank * sum(each.count for each in targeted(facts, options))
+    inputs, inner = kept_entries(facts, options)
+    per_token += inputs * (4 * (width < 4) + DROPOUT_BYTES * (options.dropout > 0)) + 4 * inner
     if options.gradient_checkpointing:
         in_flight = min(1, CHECKPOINTED_BLOCKS / facts.layers)
         per_token = per_token * in_flight + facts.layers * facts.hidden * width

@@ -15,15 +15,17 @@ from medley.lm.base_folder import weight_files
 
 MAX_HEADER_BYTES = 100 * 1024 * 1024
 EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "lm_head", "embed_out")
+FEED_FORWARD = ("mlp", "feed_forward", "ffn", "fc")  # in the path of a layer that belongs to the feed-forward part
 
 
 @dataclass(frozen=True)
 class LinearSizes:
-    """The linear layers of one name, over all blocks: how many there are, and the sizes of one."""
+    """The linear layers of one name, over all blocks: how many there are, the sizes of one, and where they stand."""
 
     count: int
     inputs: int
     outputs: int
+    is_feed_forward: bool = False
 
     @property
     def parameters(self) -> int:
@@ -104,7 +106,8 @@ def _linears(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, LinearSizes]:
         parts = name.removesuffix(".weight").split(".")
         if len(shape) == 2 and name.endswith(".weight") and not set(parts) & set(EMBEDDINGS):
             before = found.get(parts[-1])
-            found[parts[-1]] = LinearSizes(before.count + 1 if before else 1, inputs=shape[1], outputs=shape[0])
+            is_feed_forward = any(word in part for part in parts for word in FEED_FORWARD)
+            found[parts[-1]] = LinearSizes(before.count + 1 if before else 1, shape[1], shape[0], is_feed_forward)
     return found
 
 
@@ -125,10 +128,6 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _llama_linears(facts: dict[str, tuple[int, int]], layers: int) -> dict[str, LinearSizes]:
-    return {name: LinearSizes(layers, inputs, outputs) for name, (inputs, outputs) in facts.items()}
-
-
 BUNDLED_FACTS = BaseFacts(  # SmolLM2-135M-Instruct, for estimates before it is unpacked
     layers=30,
     hidden=576,
@@ -138,16 +137,13 @@ BUNDLED_FACTS = BaseFacts(  # SmolLM2-135M-Instruct, for estimates before it is 
     head_dim=64,
     vocab=49152,
     parameters=134_515_008,
-    linears=_llama_linears(
-        {
-            "q_proj": (576, 576),
-            "k_proj": (576, 192),
-            "v_proj": (576, 192),
-            "o_proj": (576, 576),
-            "gate_proj": (576, 1536),
-            "up_proj": (576, 1536),
-            "down_proj": (1536, 576),
-        },
-        layers=30,
-    ),
+    linears={
+        "q_proj": LinearSizes(30, 576, 576),
+        "k_proj": LinearSizes(30, 576, 192),
+        "v_proj": LinearSizes(30, 576, 192),
+        "o_proj": LinearSizes(30, 576, 576),
+        "gate_proj": LinearSizes(30, 576, 1536, is_feed_forward=True),
+        "up_proj": LinearSizes(30, 576, 1536, is_feed_forward=True),
+        "down_proj": LinearSizes(30, 1536, 576, is_feed_forward=True),
+    },
 )

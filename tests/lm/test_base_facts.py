@@ -18,9 +18,9 @@ def test_the_tiny_base(tiny_base: Path) -> None:
         "k_proj": LinearSizes(2, 32, 16),
         "v_proj": LinearSizes(2, 32, 16),
         "o_proj": LinearSizes(2, 32, 32),
-        "gate_proj": LinearSizes(2, 32, 64),
-        "up_proj": LinearSizes(2, 32, 64),
-        "down_proj": LinearSizes(2, 64, 32),
+        "gate_proj": LinearSizes(2, 32, 64, is_feed_forward=True),
+        "up_proj": LinearSizes(2, 32, 64, is_feed_forward=True),
+        "down_proj": LinearSizes(2, 64, 32, is_feed_forward=True),
     }
     assert facts.linear_parameters == 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64)
     norms = 2 * 2 * 32 + 32

@@ -7,6 +7,7 @@ import pytest
 from medley.lm.base_facts import BUNDLED_FACTS, BaseFacts, LinearSizes
 from medley.lm.load import Device
 from trainers import SFTOptions
+from trainers.adapter_sizes import adapter_parameters
 from trainers.estimate import Estimate, estimate
 from trainers.fit_advice import Advice, advise
 from trainers.step_shape import padded_mean, step_count, step_shape
@@ -49,6 +50,24 @@ def test_gradients_count_where_they_are_kept_between_passes() -> None:
     kept = estimate(FACTS, sft(gradient_accumulation=2), "sft", [5] * 4, BF16)
     assert kept.parts["gradients"] == 120 * 4
     assert (kept.steps, kept.longest_row) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "entries"),
+    [
+        ({"targets": ("q_proj",)}, 3 * 2 * (4 + 4)),
+        ({"layers": ("0",)}, 60),
+        ({"rank_pattern": ("q_proj=1",)}, 1 * 2 * (4 + 4) + 3 * 2 * (8 + 4)),
+        ({"init": "pissa"}, 240),  # one half is held fast, and saved as its negative
+        ({"adapter": "dora"}, 120 + 2 * (4 + 4)),
+        ({"adapter": "ia3"}, 2 * (4 + 4)),
+        ({"adapter": "prompt-tuning", "virtual_tokens": 5}, 5 * 4),
+        ({"adapter": "prefix-tuning", "virtual_tokens": 5}, 5 * 2 * 2 * 1 * 2),
+        ({"adapter": "llama-adapter", "adapter_len": 6}, 2 * (6 * 4 + 1)),
+    ],
+)
+def test_the_size_of_each_kind_of_adapter(options: dict[str, object], entries: int) -> None:
+    assert adapter_parameters(FACTS, sft(**options)) == entries
 
 
 def test_a_large_adapter_on_short_rows_peaks_at_the_update() -> None:
