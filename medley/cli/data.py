@@ -4,14 +4,16 @@ from pathlib import Path
 
 import click
 
+from medley.cli.data_look import overlap, preview, show
 from medley.cli.follow import submit
-from medley.cli.output import harmless, json_option, print_facts, print_json, print_table
-from medley.cli.versions import as_json_row, print_versions
+from medley.cli.output import json_option
+from medley.cli.versions import print_versions
+from medley.corpus.report import PROVENANCE
 
 
 @click.group()
 def data() -> None:
-    """Datasets: list, show, import, preview, export."""
+    """Datasets: list, show, import, preview, overlap, export."""
 
 
 @data.command("list")
@@ -21,40 +23,6 @@ def data() -> None:
 def list_datasets(limit: int, show_all: bool, as_json: bool) -> None:
     """The newest version of each dataset, newest first."""
     print_versions("dataset", limit=None if show_all else limit, as_json=as_json)
-
-
-@data.command()
-@click.argument("name")
-@json_option
-def show(name: str, as_json: bool) -> None:
-    """What an import found, fixed and dropped."""
-    from hub import open_registry
-    from medley.corpus import read_report
-    from medley.corpus.folder import SPLITS
-
-    version = open_registry().get(name, kind="dataset")
-    report = read_report(version.path)
-    if as_json:
-        print_json({**as_json_row(version), "report": report.to_json()})
-        return
-    print_facts(
-        {
-            "dataset": version.label,
-            "id": f"sha256:{version.id}",
-            "format": report.format,
-            "kind": report.kind,
-            "rows": ", ".join(f"{report.rows[split]} {split}" for split in SPLITS if split in report.rows),
-            "licence": report.licence,
-            "source": report.source,
-        }
-    )
-    stages = {"found": report.found, "fixed": report.fixed, "dropped": report.dropped}
-    counts = [(stage, what, count) for stage, found in stages.items() for what, count in found.items()]
-    if counts:
-        click.echo()
-        print_table(["stage", "what", "rows"], counts)
-    for warning in report.warnings():
-        click.echo(f"\nWarning: {warning}")
 
 
 @data.command("import")
@@ -68,6 +36,7 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--turns", default="all", type=click.Choice(["all", "last"]), help="Answers trained on. Default all.")
 @click.option("--max-rows", type=click.IntRange(min=1), help="Read at most so many rows.")
 @click.option("--licence", help="Licence of the rows, kept with the dataset.")
+@click.option("--provenance", type=click.Choice(PROVENANCE), help="Who wrote the answers; unknown when not given.")
 @click.option("--background", is_flag=True, help="Return at once; the job goes on.")
 @json_option
 def import_(source: str, name: str, background: bool, as_json: bool, **settings: object) -> None:
@@ -82,34 +51,6 @@ def import_(source: str, name: str, background: bool, as_json: bool, **settings:
 
 @data.command()
 @click.argument("name")
-@click.option("--base", help="Base whose chat template and tokenizer are used; the bundled one when not given.")
-@click.option("--rows", default=3, type=click.IntRange(1, 100), help="Rows shown. Default 3.")
-@click.option("--max-length", default=1024, type=click.IntRange(min=8), help="Tokens kept of a row. Default 1024.")
-@json_option
-def preview(name: str, base: str | None, rows: int, max_length: int, as_json: bool) -> None:
-    """The very tokens a model will see, the trained ones in colour."""
-    from hub import open_registry
-    from medley.corpus import read_rows
-    from medley.corpus.tokens import preview as preview_row
-    from medley.jobs.artifacts import base_folder, find_base
-    from medley.lm.load import load_tokenizer
-
-    registry = open_registry()
-    version = registry.get(name, kind="dataset")
-    tokenizer = load_tokenizer(base_folder(registry, find_base(registry, base)))
-    shown = [preview_row(row, tokenizer, max_length=max_length) for row in read_rows(version.path, "train")[:rows]]
-    if as_json:
-        print_json([[{"id": each.id, "text": each.text, "trained": each.trained} for each in row] for row in shown])
-        return
-    for number, row in enumerate(shown, start=1):
-        trained = sum(each.trained for each in row)
-        click.echo(f"Row {number}: {len(row)} tokens, {trained} trained")
-        texts = [click.style(harmless(each.text), fg="cyan" if each.trained else None) for each in row]
-        click.echo("".join(texts) + "\n")
-
-
-@data.command()
-@click.argument("name")
 @click.argument("out", type=click.Path(path_type=Path))
 def export(name: str, out: Path) -> None:
     """Write the rows to a new .jsonl, .csv or .parquet file."""
@@ -118,3 +59,7 @@ def export(name: str, out: Path) -> None:
 
     version = open_registry().get(name, kind="dataset")
     click.echo(f"Wrote {export_rows(version.path, out)}.")
+
+
+for command in (show, preview, overlap):
+    data.add_command(command)

@@ -43,6 +43,7 @@ def import_from_hub(
     turns: str = "all",
     licence: str | None = None,
     max_rows: int | None = None,
+    provenance: str | None = None,
     emit: Emit = ignore_event,
 ) -> ImportReport:
     """As `import_dataset`, for a dataset on the Hub; the report's source is `repo_id@commit`.
@@ -61,7 +62,7 @@ def import_from_hub(
     """
     from huggingface_hub import HfApi
 
-    settings = ImportSettings(format, eval_share, seed, turns, licence, max_rows)
+    settings = ImportSettings(format, eval_share, seed, turns, licence, max_rows, provenance)
     settings.check()
     api = HfApi(endpoint=endpoint, token=token or False, library_name="medley")
     with tempfile.TemporaryDirectory(prefix="medley-data-") as temporary:

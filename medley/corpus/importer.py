@@ -8,11 +8,12 @@ from itertools import chain, islice
 from pathlib import Path
 
 from medley.corpus import rules
+from medley.corpus.duplicates import find_duplicates
 from medley.corpus.folder import SPLITS, json_line, new_folder, write_lines
 from medley.corpus.format_record import Record, Row, Settings
 from medley.corpus.formats import FORMATS, Format
 from medley.corpus.records import read_records
-from medley.corpus.report import SLOT, ImportReport, write_report
+from medley.corpus.report import PROVENANCE, SLOT, ImportReport, write_report
 from medley.corpus.sources import Source, inspect
 from medley.corpus.split import beginnings, eval_prompts, family_keys
 from medley.corpus.tally import NAME_CHARACTERS, RowDropped, Tally, one_line
@@ -36,6 +37,7 @@ class ImportSettings:
     turns: str = "all"
     licence: str | None = None
     max_rows: int | None = None
+    provenance: str | None = None
 
     def check(self) -> None:
         """Raises ParameterError for a value outside its range."""
@@ -47,6 +49,8 @@ class ImportSettings:
             raise ParameterError(f"turns must be all or last, got {self.turns}.")
         if self.max_rows is not None and self.max_rows < 1:
             raise ParameterError(f"max_rows must be at least 1, got {self.max_rows}.")
+        if self.provenance is not None and self.provenance not in PROVENANCE:
+            raise ParameterError(f"provenance must be one of {', '.join(PROVENANCE)}, got {self.provenance}.")
 
 
 def import_dataset(
@@ -59,6 +63,7 @@ def import_dataset(
     turns: str = "all",
     licence: str | None = None,
     max_rows: int | None = None,
+    provenance: str | None = None,
     emit: Emit = ignore_event,
 ) -> ImportReport:
     """Clean rows in `out_dir` (train.jsonl, eval.jsonl, dataset.json), and the report of what was done to get them.
@@ -73,11 +78,12 @@ def import_dataset(
         eval_share: share of the different prompts that is kept for measuring, in [0, 1).
         turns: train on "all" assistant turns of a conversation, or on the "last" only.
         max_rows: stop after this many usable rows.
+        provenance: who wrote the answers, for the record: "human", "generated" or "mixed".
 
     Raises:
         NotFoundError, DatasetError, ParameterError, ConflictError: nothing is written then.
     """
-    settings = ImportSettings(format, eval_share, seed, turns, licence, max_rows)
+    settings = ImportSettings(format, eval_share, seed, turns, licence, max_rows, provenance)
     settings.check()
     return import_files([inspect(Path(source))], out_dir, settings, label=Path(source).name, emit=emit)
 
@@ -103,6 +109,8 @@ def import_files(
         held_out = eval_prompts(families, eval_share=settings.eval_share, seed=settings.seed)
         splits = [SPLITS[family in held_out] for family in families]
         _write_splits(staging, splits)
+        rows_by_split = {split: splits.count(split) for split in SPLITS}
+        emit("progress", step=tally.found, total=0, text="Looking for repetitions")
         report = ImportReport(
             format=chosen.name,
             kind=chosen.kind,
@@ -110,7 +118,7 @@ def import_files(
             source_sha256={source.name: source.sha256 for source in sources},
             encoding={source.name: source.encoding for source in sources if source.encoding},
             found={"rows": tally.found, **_sorted(tally.noticed)},
-            rows={split: splits.count(split) for split in SPLITS},
+            rows=rows_by_split,
             prompts={
                 split: len({key[-1] for key, its in zip(keys, splits, strict=True) if its == split}) for split in SPLITS
             },
@@ -120,6 +128,8 @@ def import_files(
             unused_columns=tuple(name for name in _columns(sample) if name not in chosen.reads),
             settings={name: getattr(settings, name) for name in ("eval_share", "seed", "turns", "max_rows")},
             licence=settings.licence,
+            provenance=settings.provenance,
+            duplicates=find_duplicates(staging, rows_by_split).to_json(),
         )
         write_report(staging, report)
     return report

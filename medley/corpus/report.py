@@ -9,6 +9,7 @@ from typing import Any
 from medley.corpus.folder import REPORT_FILE
 from medley.errors import DatasetError, NotFoundError
 
+PROVENANCE = ("human", "generated", "mixed")
 SLOT = "unfilled slot "
 
 
@@ -31,6 +32,8 @@ class ImportReport:
         unused_columns: columns of the source that the format has no use for.
         settings: eval_share, seed, turns, max_rows.
         licence: as given by whoever imported it, or None.
+        provenance: who wrote the answers, a member of PROVENANCE, as given by whoever imported it; None is unknown.
+        duplicates: `medley.corpus.duplicates.Duplicates` as JSON; {} in reports of an older Medley.
     """
 
     format: str
@@ -47,6 +50,8 @@ class ImportReport:
     unused_columns: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     licence: str | None = None
+    provenance: str | None = None
+    duplicates: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,14 +71,27 @@ class ImportReport:
         ]
         if slots:
             sentences.append(f"Unfilled slots stay in the text: {', '.join(slots)}. Fill them in before you train.")
-        if "tools" in self.unused_columns:
-            sentences.append("The column tools is not used: tool calls are learned without the tools' description.")
+        sentences += repetitions(self.duplicates) if self.duplicates else []
         if not self.rows.get("eval"):
             sentences.append("There is no eval split, so training cannot measure itself.")
         guessed = [name for name, encoding in self.encoding.items() if encoding == "cp1252"]
         if guessed:
             sentences.append(f"{', '.join(guessed)} is not UTF-8 and was read as Windows-1252: check accented letters.")
         return sentences
+
+
+def repetitions(duplicates: Mapping[str, Any]) -> list[str]:
+    """What a person should know of a dataset's repetitions, one plain sentence each."""
+    near, compared, across = duplicates["near"], duplicates["compared"], duplicates["eval_near_train"]
+    overlap, held_out = duplicates["eval_overlap"]["found"], duplicates["eval_rows"]
+    sentences = []
+    if near:
+        sentences.append(f"{near:,} of {compared:,} rows nearly repeat an earlier one. None was left out.")
+    if across:
+        sentences.append(f"{across:,} of {held_out:,} eval prompts are nearly the same as a train prompt.")
+    if overlap:
+        sentences.append(f"{overlap:,} of {held_out:,} eval rows share a run of words with a train row (13 words).")
+    return sentences
 
 
 def write_report(folder: Path, report: ImportReport) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medley.corpus.folder import SPLITS, read_rows
+from medley.corpus.overlap import row_pieces
 from medley.corpus.split import prompt_key
 from medley.corpus.token_report import PERCENTILES, histogram, percentile
 
@@ -22,6 +23,7 @@ class SplitStatistics:
         rows, prompts: rows, and different prompts among them.
         repeated_prompts: rows whose prompt occurs in more than one row.
         repeated_answers: rows whose answer occurs in more than one row.
+        turns: messages over all rows, system turns not counted.
         answers: answers in a conversation -> rows.
         prompt_percentiles, answer_percentiles: percentile (0 to 100) -> characters.
         answer_histogram: (from, below, rows) bins of equal width, in characters.
@@ -31,6 +33,7 @@ class SplitStatistics:
     prompts: int
     repeated_prompts: int
     repeated_answers: int
+    turns: int
     answers: Mapping[int, int]
     prompt_percentiles: Mapping[int, int]
     answer_percentiles: Mapping[int, int]
@@ -52,13 +55,14 @@ def split_statistics(rows: Sequence[Mapping[str, Any]]) -> SplitStatistics:
     answer_counts = Counter(prompt_key(answer) for answer in answers if answer)
     prompt_lengths = sorted(_characters(row["prompt"]) for row in rows)
     answer_lengths = sorted(map(_characters, answers))
-    turns = Counter(sum(each["role"] == "assistant" for each in answer) for answer in answers)
+    answers_in_row = Counter(sum(each["role"] == "assistant" for each in answer) for answer in answers)
     return SplitStatistics(
         rows=len(rows),
         prompts=len(prompt_counts),
         repeated_prompts=sum(count for count in prompt_counts.values() if count > 1),
         repeated_answers=sum(count for count in answer_counts.values() if count > 1),
-        answers=dict(sorted(turns.items())),
+        turns=sum(len(row_pieces(row)) for row in rows),
+        answers=dict(sorted(answers_in_row.items())),
         prompt_percentiles=_percentiles(prompt_lengths),
         answer_percentiles=_percentiles(answer_lengths),
         answer_histogram=histogram(answer_lengths),

@@ -53,6 +53,17 @@ class TokenReport:
         ]
         return [f"{count:,} {'row' if count == 1 else 'rows'} {what}." for count, what in found if count]
 
+    @property
+    def truncated_share(self) -> float:
+        """The share of all rows that was cut, in [0, 1]."""
+        return self.truncated / max(1, self.rows + self.all_masked)
+
+    @property
+    def eos_share(self) -> float:
+        """The share of all rows that end with an end-of-turn token after truncation, in [0, 1]."""
+        every = self.rows + self.all_masked
+        return (every - self.missing_eos - self.truncated) / max(1, every)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

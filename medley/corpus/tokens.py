@@ -20,6 +20,7 @@ from medley.lm.prompts import encode_text, end_token_ids, render
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+ANSWER_PARTS = ("completion", "chosen", "rejected")
 BATCH_ROWS = 256  # rows tokenised in one call, and between two progress events
 Row = Mapping[str, Any]
 
@@ -100,7 +101,29 @@ def encode_all(
 
 def is_bare(row: Row) -> bool:
     """Whether a row is a prompt without an answer."""
-    return "completion" not in row and "chosen" not in row
+    return answers_of(row) == (None,)
+
+
+def answers_of(row: Row) -> tuple[str | None, ...]:
+    """The parts of a row that answer its prompt, each a sequence of its own; (None,) for a bare prompt."""
+    return tuple(part for part in ANSWER_PARTS if part in row) or (None,)
+
+
+def token_reports(
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, *, max_length: int | None
+) -> dict[str, TokenReport]:
+    """What tokenising finds for each part that answers ("prompt" where nothing does); {} without rows.
+
+    Raises:
+        DatasetError, IncompatibleError: as `encode`.
+    """
+    ends, reports = end_token_ids(tokenizer), {}
+    for part in answers_of(rows[0]) if rows else ():
+        encoded: list[Encoded] = []
+        for start in range(0, len(rows), BATCH_ROWS):
+            encoded += _encode_batch(rows[start : start + BATCH_ROWS], tokenizer, max_length, part, ends)
+        reports[part or "prompt"] = report_tokens(rows, encoded, tokenizer, max_length=max_length)
+    return reports
 
 
 def _nothing_to_train(rows: Sequence[Row], encoded: Sequence[Encoded], max_length: int | None) -> str:

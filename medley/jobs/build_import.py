@@ -30,6 +30,7 @@ def import_spec(
     turns: str = "all",
     licence: str | None = None,
     max_rows: int | None = None,
+    provenance: str | None = None,
 ) -> JobSpec:
     """The spec of an import.
 
@@ -43,13 +44,14 @@ def import_spec(
         turns: train on all assistant turns of a conversation, or on the last one.
         licence: of the rows.
         max_rows: at most so many.
+        provenance: who wrote the answers: human, generated or mixed; None is unknown.
 
     Raises:
         ProblemsError: everything that is wrong.
     """
     from medley.corpus.importer import ImportSettings
 
-    settings = ImportSettings(format, eval_share, seed, turns, licence, max_rows)
+    settings = ImportSettings(format, eval_share, seed, turns, licence, max_rows, provenance)
     problems = ProblemList()
     problems.attempt(check_output_name, registry, name, "dataset")
     origin = problems.attempt(_origin, str(source), split, revision)

@@ -27,6 +27,7 @@ def run(work: JobWork) -> str:
             "rows": sum(report.rows.values()),
             "splits": dict(report.rows),
             "licence": report.licence,
+            "provenance": report.provenance,
             "source": report.source,
             "job": work.job.id,
         },

@@ -13,23 +13,29 @@ from tests.cli.conftest import Here, Run, assert_refused, kept_in, write_sums
 @pytest.mark.processes
 def test_a_file_goes_in(stocked: Path, medley: Run, here: Here) -> None:
     path = write_sums(stocked.parent / "more.jsonl", rows=10)
-    ran = medley("data", "import", path, "--name", "more", "--licence", "mit", "--eval-share", "0.2", check=True)
+    ran = medley("data", "import", path, "--name", "more", "--licence", "mit", "--eval-share", "0.2",
+                 "--provenance", "human", check=True)  # fmt: skip
     version = open_registry(stocked).get("more", "dataset")
     assert ran.stdout == f"Done: more (sha256:{version.id[:8]}).\n"
     assert ran.stderr.endswith(": Import more from more.jsonl\n")
     assert ran.stderr.count("\n") == 1
     assert len(read_rows(version.path, "eval")) == 2
     assert here("data", "show", "more", ok=True).out == (
-        "dataset  more:v1\n"
-        f"id       sha256:{version.id}\n"
-        "format   alpaca\n"
-        "kind     sft\n"
-        "rows     8 train, 2 eval\n"
-        "licence  mit\n"
-        "source   more.jsonl\n"
+        "dataset     more:v1\n"
+        f"id          sha256:{version.id}\n"
+        "format      alpaca\n"
+        "kind        sft\n"
+        "rows        8 train, 2 eval\n"
+        "turns       20, 2.0 a row\n"
+        "licence     mit\n"
+        "provenance  human\n"
+        "source      more.jsonl\n"
         "\n"
-        "STAGE  WHAT  ROWS\n"
-        "found  rows  10\n"
+        "STAGE    WHAT                                 ROWS\n"
+        "found    rows                                 10\n"
+        "repeats  nearly repeats an earlier row        0\n"
+        "repeats  eval prompt nearly in train          0\n"
+        "repeats  eval row shares 13 words with train  0\n"
     )
     assert [row["name"] for row in here("data", "list", "--json", ok=True).json] == ["more", "sums"]
 
@@ -95,6 +101,28 @@ def test_the_tokens_that_a_model_will_see(stocked: Path, here: Here) -> None:
     assert trained.startswith("It is ")
     assert trained.endswith("<|im_end|>")
     assert shown.startswith(f"Row 1: {len(row)} tokens, {sum(token['trained'] for token in row)} trained\n")
+
+
+def test_lengths_in_tokens_are_counted_for_a_base(stocked: Path, here: Here) -> None:
+    shown = here("data", "show", "sums", "--base", "tiny", "--max-length", "1024", ok=True).out
+    header, train, held_out = shown.split("\n\n")[2].splitlines()[:3]
+    assert header.split("  ")[0] == "SPLIT"
+    assert (train.split()[:3], held_out.split()[:3]) == (["train", "completion", "18"], ["eval", "completion", "2"])
+    assert train.split()[6:8] == ["0.0%", "100.0%"]
+    cut = here("data", "show", "sums", "--base", "tiny", "--max-length", "8", "--json", ok=True).json
+    assert cut["tokens"]["train"]["completion"]["truncated"] == 18
+    assert cut["tokens"]["train"]["completion"]["all_masked"] == 18
+    assert cut["report"]["duplicates"]["rows"] == 20
+
+
+def test_a_test_that_a_dataset_gives_away(stocked: Path, here: Here, tmp_path: Path) -> None:
+    words = "one two three four five six seven eight nine ten eleven twelve thirteen"
+    suite = tmp_path / "suite.jsonl"
+    suite.write_text(json.dumps({"query": words, "choices": ["a", "b"], "gold": 0}) + "\n")
+    said = "0 of 1 items stand in 0 rows; 1 were long enough.\n"
+    assert here("data", "overlap", "sums", "--with", suite, ok=True).out == said
+    assert here("data", "overlap", "sums", "--with", "sums", "--json", ok=True).json["items"] == 20
+    assert_refused(here("data", "overlap", "sums", "--with", "nothing"), says="There is no dataset named 'nothing'.")
 
 
 def test_the_rows_go_out(stocked: Path, here: Here, tmp_path: Path) -> None:

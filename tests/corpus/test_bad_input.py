@@ -237,6 +237,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ({"eval_share": 1.0}, "eval_share must be in [0, 1), got 1.0."),
         ({"turns": "first"}, "turns must be all or last, got first."),
         ({"max_rows": 0}, "max_rows must be at least 1, got 0."),
+        ({"provenance": "me"}, "provenance must be one of human, generated, mixed, got me."),
         (
             {"format": "csv"},
             "format must be auto or one of oasst-preference, block-preference, sharegpt-preference, preference, "

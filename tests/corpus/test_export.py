@@ -98,7 +98,7 @@ def test_statistics_by_hand(imported: Import) -> None:
     figures = dataset_statistics(imported(rows).folder)
     train = figures["train"]
     assert (train.rows, train.prompts, train.repeated_prompts, train.repeated_answers) == (4, 3, 2, 2)
-    assert train.answers == {1: 3, 2: 1}
+    assert (train.turns, train.answers) == (2 + 2 + 4 + 2, {1: 3, 2: 1})
     assert train.prompt_percentiles == {0: 4, 50: 4, 90: 7, 95: 7, 99: 7, 100: 7}
     assert train.answer_percentiles == {0: 3, 50: 3, 90: 10, 95: 10, 99: 10, 100: 10}
     assert [each for each in train.answer_histogram if each[2]] == [(3, 4, 2), (6, 7, 1), (10, 11, 1)]

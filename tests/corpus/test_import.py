@@ -20,7 +20,9 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def test_the_folder_holds_three_files_and_the_report_says_what_happened(imported: Import) -> None:
-    result = imported([alpaca("A?", tag="x"), alpaca("B?", ""), alpaca("C?", " C ")], licence="CC0-1.0")
+    result = imported(
+        [alpaca("A?", tag="x"), alpaca("B?", ""), alpaca("C?", " C ")], licence="CC0-1.0", provenance="human"
+    )
     assert sorted(path.name for path in result.folder.iterdir()) == ["dataset.json", "eval.jsonl", "train.jsonl"]
     assert stat.S_IMODE(result.folder.stat().st_mode) == 0o755
     assert (result.folder / "train.jsonl").read_text(encoding="utf-8") == (
@@ -46,6 +48,17 @@ def test_the_folder_holds_three_files_and_the_report_says_what_happened(imported
         "unused_columns": ["tag"],
         "settings": {"eval_share": 0.0, "seed": 0, "turns": "all", "max_rows": None},
         "licence": "CC0-1.0",
+        "provenance": "human",
+        "duplicates": {
+            "rows": 2,
+            "compared": 2,
+            "near": 0,
+            "near_examples": [],
+            "eval_rows": 0,
+            "eval_near_train": 0,
+            "eval_near_examples": [],
+            "eval_overlap": {"items": 0, "compared": 0, "found": 0, "rows": 0, "examples": []},
+        },
     }
     assert read_report(result.folder) == result.report
     assert result.report.warnings() == ["There is no eval split, so training cannot measure itself."]
@@ -134,7 +147,9 @@ def test_progress_is_told(data_file: Callable[..., Path], tmp_path: Path) -> Non
     events: list[tuple[str, dict[str, Any]]] = []
     path = data_file("a.jsonl", [alpaca(f"{number}?") for number in range(2500)])
     import_dataset(path, tmp_path / "out", emit=lambda kind, **fields: events.append((kind, fields)))
-    assert events == [("progress", {"step": step, "total": 0, "text": "Reading rows"}) for step in (1000, 2000)]
+    assert events == [("progress", {"step": step, "total": 0, "text": "Reading rows"}) for step in (1000, 2000)] + [
+        ("progress", {"step": 2500, "total": 0, "text": "Looking for repetitions"})
+    ]
 
 
 def test_stopping_in_the_middle_leaves_nothing(data_file: Callable[..., Path], tmp_path: Path) -> None:

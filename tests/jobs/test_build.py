@@ -198,6 +198,7 @@ def test_an_import_s_spec_holds_its_settings(registry: Registry, rows_file: Path
             "turns": "all",
             "licence": None,
             "max_rows": None,
+            "provenance": None,
         },
     }
     assert spec.lane == "light"
