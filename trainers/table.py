@@ -96,13 +96,11 @@ TRAINERS: dict[str, Trainer] = {
     each.name: each
     for each in (
         Trainer("sft", "Teach by examples", ("sft",), SFTOptions, "trainers.sft", settled=with_rate, can_split=True),
-        Trainer(
-            "reward", "Learn what people prefer", ("preference",), RewardOptions, "trainers.reward", makes="reward"
-        ),
-        Trainer("dpo", "Teach by preference", ("preference",), DPOOptions, "trainers.dpo", init_role="reference"),
+        Trainer("reward", "Train a reward model", ("preference",), RewardOptions, "trainers.reward", makes="reward"),
+        Trainer("dpo", "Align by preferences", ("preference",), DPOOptions, "trainers.dpo", init_role="reference"),
         Trainer(
             "kto",
-            "Teach by good and bad answers",
+            "Align by preferences",
             ("unpaired", "preference"),
             KTOOptions,
             "trainers.kto",

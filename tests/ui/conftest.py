@@ -1,9 +1,10 @@
-"""A workspace on an empty home, and one with a tiny base, a dataset and two adapters."""
+"""A workspace on an empty home, one with a tiny base, a dataset and two adapters; an app with a browser at it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,10 @@ from hub import Parent, Registry, Version
 from medley.ui.workspace import Workspace
 from tests.hub_server.fixtures import hub_client_online, hub_server, loopback_only  # noqa: F401 - fixtures
 from tests.tiny_model import TINY_BASE_ID
+from tests.ui.browser import AppProcess, Watched, open_browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -103,3 +108,36 @@ def assert_harmless(html: str) -> None:
         assert not [name for name in attributes if name.startswith("on")], attributes
         for name in ("href", "src", "action"):
             assert (attributes.get(name) or "./").startswith("./"), attributes[name]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def tiny_registry(medley_home: Path, tiny_base: Path) -> Iterator[Registry]:
+    """A registry in which the tiny base is known, for the app that a browser looks at."""
+    from hub import open_registry
+    from medley.jobs import add_base
+
+    opened = open_registry(medley_home)
+    add_base(opened, tiny_base, "tiny-base", hub_id=TINY_BASE_ID)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def app(medley_home: Path, tmp_path: Path, tiny_registry: Registry) -> Iterator[AppProcess]:
+    process = AppProcess(medley_home, tmp_path / "app.log")
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def tab(browser: "Browser", app: AppProcess) -> Iterator[Watched]:
+    watched = Watched(browser, app.url)
+    yield watched
+    watched.close()

@@ -2,14 +2,13 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.tiny_model import TINY_BASE_ID
-from tests.ui.browser import AppProcess, Watched, choose, field, open_browser
+from tests.ui.browser import AppProcess, Watched, choose, field
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -18,39 +17,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 LONG_S = 60_000  # milliseconds to wait for something that work has to reach
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    with open_browser() as opened:
-        yield opened
-
-
-@pytest.fixture
-def registry(medley_home: Path, tiny_base: Path) -> Iterator["Registry"]:
-    """A registry in which the tiny base is known."""
-    from hub import open_registry
-    from medley.jobs import add_base
-
-    opened = open_registry(medley_home)
-    add_base(opened, tiny_base, "tiny-base", hub_id=TINY_BASE_ID)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def app(medley_home: Path, tmp_path: Path, registry: "Registry") -> Iterator[AppProcess]:
-    process = AppProcess(medley_home, tmp_path / "app.log")
-    process.start()
-    yield process
-    process.kill()
-
-
-@pytest.fixture
-def tab(browser: "Browser", app: AppProcess) -> Iterator[Watched]:
-    watched = Watched(browser, app.url)
-    yield watched
-    watched.close()
 
 
 def write_examples(path: Path, rows: int = 24) -> Path:
@@ -96,13 +62,13 @@ def test_the_whole_loop(
     browser: "Browser",
     tab: Watched,
     app: AppProcess,
-    registry: "Registry",
+    tiny_registry: "Registry",
     make_adapter: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
     from hub.intake import import_adapter
 
-    import_adapter(registry, make_adapter("other"), "other")
+    import_adapter(tiny_registry, make_adapter("other"), "other")
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     tab.open("")
