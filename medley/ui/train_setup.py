@@ -110,12 +110,12 @@ def _listen(workspace: Workspace, form: Form) -> None:
     look = {"fn": partial(look_at, workspace), "inputs": form.inputs, "outputs": [form.plan, form.recipe], **QUIET}
     for fields in form.fields:
         one = {**look, "fn": partial(look_at, workspace, fields.trainer), "inputs": [*form.shared, *fields.controls]}
-        gr.on([each.input for each in fields.controls], **one, trigger_mode="always_last")
+        gr.on(_triggers(fields.controls), **one, trigger_mode="always_last")
         filled = fields.preset.input(
             partial(fill, fields.trainer), fields.preset, [fields.preset_note, *fields.controls], **QUIET
         )
         filled.then(**one)
-    gr.on([each.input for each in form.shared], **look, trigger_mode="always_last")
+    gr.on(_triggers(form.shared), **look, trigger_mode="always_last")
     chosen = form.goal.input(
         partial(choose_goal, workspace), [form.goal, form.data], [form.method, *form.swapped], **QUIET
     )
@@ -128,6 +128,11 @@ def _listen(workspace: Workspace, form: Form) -> None:
         api_visibility="private",
     )  # fmt: skip
     begun.then(**go_when_set(target))
+
+
+def _triggers(controls: Sequence[Any]) -> list[Any]:
+    """Every keystroke and choice; and leaving a text field, because Gradio does not tell of text that is pasted."""
+    return [*(each.input for each in controls), *(each.blur for each in controls if isinstance(each, gr.Textbox))]
 
 
 def values_of(trainer: str, values: Sequence[Any]) -> list[Any]:

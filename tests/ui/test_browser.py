@@ -43,6 +43,7 @@ def start_training(tab: Watched, name: str, steps: int) -> str:
     field(page, "Batch size").fill("2")
     page.get_by_role("button", name="Rows and steps").locator("visible=true").click()
     field(page, "Max steps").fill(str(steps))
+    field(page, "Max steps").blur()
     page.get_by_text("--max-steps").first.wait_for()
     page.get_by_role("button", name="Start training").click()
     page.wait_for_url("**/train?job=*", timeout=LONG_S)

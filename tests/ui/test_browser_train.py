@@ -58,14 +58,15 @@ def test_every_goal(tab: Watched, pairs: None, tmp_path: Path) -> None:
 def swap_goals(page: "Page") -> None:
     """Each goal shows its own fields, and nothing above them moves."""
     top = page.locator("#train-goal").bounding_box()
-    for goal, data, own_field in (
-        ("Align by reward", "pairs", "What is rewarded"),
-        ("Align by preferences", "pairs", "Beta"),
-        ("Train a reward model", "pairs", "Epochs"),
+    for goal, trainer in (
+        ("Align by reward", "ppo"),
+        ("Align by preferences", "dpo"),
+        ("Train a reward model", "reward"),
     ):
         page.get_by_role("radio", name=goal).check()
-        field(page, own_field).wait_for()
-        page.locator("#train-plan").get_by_text(f"--data {data}").wait_for()
+        page.get_by_role("button", name=f"More of {trainer.upper()}").locator("visible=true").wait_for()
+        page.locator("#train-plan").get_by_text(f"medley train {trainer}").wait_for()
+        page.locator("#train-plan").get_by_text("--data pairs").wait_for()
         assert page.locator("#train-goal").bounding_box() == top
         assert page.get_by_text("No dataset for this yet").count() == 0
 
@@ -80,6 +81,7 @@ def start(page: "Page", name: str, values: dict[str, str], told: str, *, max_ste
     if max_steps:
         page.get_by_role("button", name="Rows and steps").locator("visible=true").click()
         field(page, "Max steps").fill(max_steps)
+        field(page, "Max steps").blur()
         page.get_by_text("--max-steps").first.wait_for()
     page.locator("#train-plan .m-stack").wait_for()
     page.get_by_role("button", name="Start training").click()
