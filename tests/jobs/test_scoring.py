@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hub import Registry, Version
 from medley.errors import IncompatibleError, NotFoundError, ParameterError, ProblemsError
-from medley.jobs import merge_preflight, plan_panes, train_spec
+from medley.events import ignore_event
+from medley.jobs import merge_preflight, plan_panes, train_recipe_spec, train_spec
+from medley.jobs.job import Job
+from medley.jobs.run_train import run
 from medley.jobs.scorers import ModelScorer, ScorerPool, open_scorer
 from medley.jobs.scoring import score_dataset, score_text, write_scores
+from medley.jobs.work import JobWork
 from tests.tiny_model import TINY_BASE_ID
 
 CPU = {"device": "cpu"}
@@ -179,6 +184,29 @@ def test_a_reward_model_cannot_be_asked_merged_or_gone_on_from(
         "'judge:v1' is a reward model: it scores answers and cannot be trained on by sft. "
         "Use it with: medley score judge:v1"
     )
+
+
+def test_a_training_registers_a_reward_model_that_scores(
+    registry: Registry, base: Version, adapters: tuple[Version, Version], pairs: Version, tmp_path: Path
+) -> None:
+    """The work of a job, done in this very process."""
+    options = {"rank": 2, "max_steps": 2, **CPU}
+    spec = train_spec(registry, "reward", data="pairs", name="critic", init="left", options=options)
+    job = Job("train-1", "train", spec.title, spec.lane, "running", 0.0, tmp_path / "job", output_name="critic")
+    run(JobWork(job, spec, registry, ignore_event, lambda: False))
+    critic = registry.get("critic")
+    facts = critic.metadata
+    assert (facts["adapter_kind"], facts["trainer"], facts["rank"]) == ("reward", "reward", 4)  # left's own rank
+    assert facts["metrics"]["eval_pairs"] == 4
+    assert {role: parent.label for role, parent in registry.parents(critic.id) if parent} == {
+        "base": "tiny:v1",
+        "data": "pairs:v1",
+        "init": "left:v1",
+    }
+    assert train_recipe_spec(registry, yaml.safe_load(str(critic.recipe))) == spec
+    found = score_dataset(open_scorer(registry, "critic", **CPU), pairs)
+    assert found.report is not None
+    assert found.report.margin == pytest.approx(facts["metrics"]["eval_margin"], abs=1e-3)
 
 
 def test_a_reward_model_goes_on_from_both_kinds(
