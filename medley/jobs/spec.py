@@ -11,7 +11,7 @@ from typing import Any
 from medley.errors import JobError
 from medley.jobs.secrets import find_token
 
-KINDS = ("train", "merge", "import")
+KINDS = ("train", "merge", "import", "mix")
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class JobSpec:
     """One piece of work.
 
     Attributes:
-        kind: "train", "merge" or "import"; decides which runner takes it (`runners.RUNNERS`).
+        kind: a member of KINDS; decides which runner takes it (`runners.RUNNERS`).
         title: one short line for lists: "Train pirate (sft)".
         params: what the runner needs: version ids, options, seed; plain YAML values only.
         output_name: the registry name that the result will be a version of.

@@ -31,6 +31,7 @@ RUNNERS = {  # kind of job -> module with `run(work) -> id of the published vers
     "train": "medley.jobs.run_train",
     "merge": "medley.jobs.run_merge",
     "import": "medley.jobs.run_import",
+    "mix": "medley.jobs.run_mix",
 }
 WATCH_EVERY_S = 0.5
 LIKELY_CAUSES = (  # a part of the last line of a traceback, and what to tell the user

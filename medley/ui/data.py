@@ -8,7 +8,8 @@ import gradio as gr
 from hub import Version
 from medley.corpus import FORMATS
 from medley.corpus.formats import KINDS
-from medley.ui import data_import, data_view, markup
+from medley.corpus.report import PROVENANCE
+from medley.ui import data_import, data_mix, data_view, markup
 from medley.ui.address import go_when_set
 from medley.ui.numbers import count_text
 from medley.ui.workspace import MAX_LISTED, Workspace, query_value, shown
@@ -66,11 +67,15 @@ def _build_import(workspace: Workspace, examples: gr.Button) -> tuple[gr.Textbox
             turns = gr.Dropdown([("all of the assistant's", "all"), ("only the last one", "last")], value="all",
                                 label="Turns to learn from")  # fmt: skip
             licence = gr.Textbox(label="Licence of the data", placeholder="cc-by-4.0", max_lines=1)
+            provenance = gr.Dropdown([("not known", ""), *((each, each) for each in PROVENANCE)], value="",
+                                     label="Who wrote the answers")  # fmt: skip
         go = gr.Button("Import", variant="primary", elem_id="import-start")
         progress = gr.HTML(elem_id="import-progress", min_height=56)
     job_id, target = gr.Textbox(visible=False), gr.Textbox(visible=False)
     timer = gr.Timer(0.7, active=False)
-    inputs = [file, hub_id, split, name, format, eval_share, turns, licence]
+    with gr.Column(elem_classes="m-panel"):
+        data_mix.build(workspace, job_id, progress, timer)
+    inputs = [file, hub_id, split, name, format, eval_share, turns, licence, provenance]
     go.click(partial(data_import.start, workspace), inputs, [job_id, progress, timer], **QUIET)
     examples.click(partial(data_import.start_examples, workspace), None, [job_id, progress, timer, examples], **QUIET)
     polled = timer.tick(partial(data_import.poll, workspace), job_id, [progress, timer, target],

@@ -22,7 +22,7 @@ def suggest_name(file: str | None, name: str) -> str:
 
 def start(
     workspace: Workspace, file: str | None, hub_id: str, split: str, name: str, format: str, eval_share: float,
-    turns: str, licence: str,
+    turns: str, licence: str, provenance: str = "",
 ) -> tuple[str, str, Any]:  # fmt: skip
     """Queue the import: the job's id, what to show, and the timer that watches it."""
 
@@ -41,6 +41,7 @@ def start(
             eval_share=float(eval_share),
             turns=turns or "all",
             licence=(licence or "").strip() or None,
+            provenance=provenance or None,
         )
         return workspace.submit(spec).id
 
@@ -108,6 +109,6 @@ def poll(workspace: Workspace, job_id: str) -> tuple[Any, Any, str]:
         line = f"<p class='m-quiet'>{markup.escape(progress_text(job, view))}</p>"
         return markup.progress_bar(view.share, job.title) + line, gr.skip(), ""
     if job.state == "done":
-        done = markup.notice("good", f"{job.output_name} is imported.")
+        done = markup.notice("good", f"{job.output_name} is there.")
         return done, gr.Timer(active=False), markup.address("data", {"name": job.output_name})
-    return markup.notice("bad", job.error or f"The import is {job.state}."), gr.Timer(active=False), ""
+    return markup.notice("bad", job.error or f"The job is {job.state}."), gr.Timer(active=False), ""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hub import open_registry
-from medley.corpus import read_rows
+from medley.corpus import import_dataset, read_rows
 from tests.cli.conftest import Here, Run, assert_refused, kept_in, write_sums
 
 
@@ -38,6 +38,37 @@ def test_a_file_goes_in(stocked: Path, medley: Run, here: Here) -> None:
         "repeats  eval row shares 13 words with train  0\n"
     )
     assert [row["name"] for row in here("data", "list", "--json", ok=True).json] == ["more", "sums"]
+
+
+@pytest.mark.processes
+def test_datasets_are_mixed_and_the_mixture_names_its_parents(stocked: Path, medley: Run, here: Here) -> None:
+    registry = open_registry(stocked)
+    others = [{"instruction": f"Say {n}.", "output": f"{n}!"} for n in range(12)]
+    (stocked.parent / "say.jsonl").write_text("".join(json.dumps(row) + "\n" for row in others))
+    import_dataset(stocked.parent / "say.jsonl", stocked.parent / "say", eval_share=0.0)
+    registry.publish("dataset", "say", stocked.parent / "say", metadata={"kind": "sft"})
+    medley("data", "mix", "sums=3", "--replay", "say=0.25", "--name", "both", "--rows", "16", check=True)
+    version = registry.get("both", "dataset")
+    assert version.metadata["splits"] == {"train": 16, "eval": 2}
+    assert {(role, parent.label) for role, parent in registry.parents(version.id)} == {
+        ("data", "sums:v1"),
+        ("replay", "say:v1"),
+    }
+    shown = here("data", "show", "both", ok=True).out
+    assert "source      75.0% sums:v1, 25.0% say:v1\n" in shown
+    assert "found    train rows from say:v1               4\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sums", "--name", "x"], "A mixture needs at least two datasets."),
+        (["sums=much", "gone", "--name", "x"], "The weight of sums must be a number, got 'much'."),
+        (["sums", "sums=2", "--name", "x"], "sums is named twice."),
+    ],
+)
+def test_mixtures_that_are_refused_at_once(stocked: Path, here: Here, arguments: list[str], says: str) -> None:
+    assert_refused(here("data", "mix", *arguments), says=says)
 
 
 @pytest.mark.processes
