@@ -20,6 +20,7 @@ from trainers.ppo_checkpoint import RunState, load_checkpoint, save_checkpoint
 from trainers.ppo_experience import judge
 from trainers.ppo_kl import AdaptiveKL
 from trainers.ppo_options import PPOOptions
+from trainers.ppo_passes import choose_attention
 from trainers.ppo_report import final_metrics, find_warnings, kept_numbers, update_metrics
 from trainers.ppo_reward import Reward, RewardModel, load_reward_models
 from trainers.ppo_rollout import Prompt, Rollout, prompts_of_update, read_prompts, write_answers
@@ -72,6 +73,7 @@ def train(options: PPOOptions, work: TrainWork) -> TrainResult:
 def _prepare(
     options: PPOOptions, work: TrainWork, loaded: LoadedBase, base: SharedBase, prompts: list[Prompt]
 ) -> "Run":
+    choose_attention(base, max(len(prompt.ids) for prompt in prompts) + options.max_new_tokens)
     reference = frozen_copy(base.policy, base.lm.dtype) if work.init_adapter else None
     models = load_reward_models(work.adapters, base)
     generator = torch.Generator().manual_seed(options.seed)

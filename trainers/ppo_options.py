@@ -67,3 +67,9 @@ class PPOOptions(AdapterOptions, CommonOptions):
     dropout: float = option(
         0.0, "Always 0: what drops at random scores a token otherwise than it was drawn.", low=0, high=0, advanced=True
     )
+    init: str = option(
+        "default",
+        "How LoRA starts: without any change, as the base is shared with the reference and the rewards.",
+        choices=("default", "gaussian", "orthogonal"),
+        advanced=True,
+    )
