@@ -10,6 +10,7 @@ from peft import PeftConfig, PeftModel, get_peft_model
 
 from medley.errors import ParameterError
 from medley.lm.adapter_file import CONFIG_FILE, open_adapter
+from medley.lm.load import leave_unpacked
 from medley.options import check_together, describe
 from trainers.adapter_configs import config_for, lora_config
 from trainers.adapter_kinds import HOLDING_INITS, kind_of
@@ -48,6 +49,7 @@ def attach_adapter(
         ProblemsError: options that contradict each other.
         AdapterFormatError: `init_adapter` is not a readable adapter.
     """
+    leave_unpacked(model)
     if init_adapter is not None:
         _check_start(options, open_adapter(init_adapter).config.kind)
         continued = PeftModel.from_pretrained(model, str(init_adapter), is_trainable=True)
@@ -75,6 +77,7 @@ def wrap(model: Any, config: PeftConfig) -> PeftModel:
     Raises:
         ParameterError: no module of the base has a name in its `target_modules`.
     """
+    leave_unpacked(model)
     try:
         return get_peft_model(model, config)
     except ValueError as error:

@@ -18,7 +18,6 @@ from trainers.ppo_rollout import Rollout
 from trainers.ppo_voices import SharedBase
 from trainers.token_logps import chosen_logps
 
-
 SHORT_TOKENS = 256  # up to here a CPU is a quarter faster with plain attention, whose backward pass is that of products
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "Device",
     "LoadedBase",
     "choose_device",
+    "leave_unpacked",
     "load_base",
     "load_score_base",
     "load_tokenizer",
@@ -217,6 +218,17 @@ def _leave_odd_sizes_unpacked(model: PreTrainedModel) -> None:
     """On a CPU bitsandbytes repacks 4-bit weights into blocks at first use, and fails where a size does not fit."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu") and (module.out_features % 32 or module.in_features % 64):
+            module.support_avx512bf16_for_cpu = False
+
+
+def leave_unpacked(model: Any) -> None:
+    """For training on a 4-bit base: keep its weights as they are on a CPU.
+
+    Where the processor multiplies bf16, bitsandbytes repacks a weight at its first use in evaluation mode, and what is
+    packed has no gradient: after one measurement, all that is learned below the last layer would be wrong.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
 
 

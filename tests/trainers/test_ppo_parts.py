@@ -11,7 +11,7 @@ import torch
 from medley.errors import DatasetError, IncompatibleError
 from medley.lm.load import LoadedBase, load_base
 from medley.lm.prompts import end_token_ids
-from tests.tiny_model import TINY_BASE_ID
+from tests.tiny_model import TINY_BASE_ID, write_tiny_base
 from trainers.adapter import attach_adapter
 from trainers.ppo_options import PPOOptions
 from trainers.ppo_passes import say
@@ -97,6 +97,33 @@ def test_the_policy_speaks_as_plain_peft_does_with_the_same_gradients(
     assert ours.keys() == by_peft.keys()
     for name in by_peft:
         torch.testing.assert_close(ours[name], by_peft[name], atol=1e-4, rtol=1e-4)
+
+
+def test_gradients_through_a_four_bit_base_are_those_of_its_numbers(tmp_path: Path) -> None:
+    """Also after a pass without gradients, in which bitsandbytes would pack the weights for reading only."""
+    import bitsandbytes
+
+    folder = write_tiny_base(tmp_path / "base", hidden_size=64)
+    ids, gradients = torch.arange(10, 30)[None].repeat(2, 1), []
+    for is_plain in (True, False):
+        model = load_base(folder, device="cpu", dtype="float32", quant="4bit").model
+        for name, layer in list(model.named_modules()) if is_plain else ():
+            if isinstance(layer, bitsandbytes.nn.Linear4bit):
+                weight = bitsandbytes.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+                plain = torch.nn.Linear(*reversed(weight.shape), bias=False)
+                plain.weight = torch.nn.Parameter(weight.float(), requires_grad=False)
+                model.set_submodule(name, plain)
+        torch.manual_seed(0)
+        base = SharedBase(attach_adapter(model, PPOOptions(rank=2, targets=("q_proj", "up_proj")), None))
+        with base.speaking(base.policy):
+            with torch.no_grad():
+                base.lm(ids)
+            base.lm(ids).logits.square().sum().backward()
+        gradients.append({name: factors.b.grad for name, factors in base.policy.items()})
+    plain, quantised = gradients
+    assert len(plain) == 4
+    for name in plain:
+        assert (quantised[name] - plain[name]).norm() < 0.02 * plain[name].norm()
 
 
 def test_voices_do_not_hear_each_other(loaded: LoadedBase, make_adapter: Callable[..., Path]) -> None:
