@@ -19,6 +19,17 @@ OTHER_MATHS = {  # settings of peft under which the delta is not scale * B @ A
     "arrow_config": "routes between experts (Arrow)",
     "monteclora_config": "uses MonteCLoRA",
 }
+OTHER_KINDS = {  # peft_type -> what it is, and why there is nothing to merge
+    "IA3": "an IA3 adapter: it multiplies activations and adds no delta",
+    "PREFIX_TUNING": "a prefix: keys and values in front of every prompt, which change no weights",
+    "PROMPT_TUNING": "a soft prompt: embeddings in front of every prompt, which change no weights",
+    "P_TUNING": "a soft prompt (P-tuning): embeddings in front of every prompt, which change no weights",
+    "ADAPTION_PROMPT": "a LLaMA-Adapter: prompts inside the attention, which change no weights",
+    "LN_TUNING": "a set of trained layer norms, which are no deltas of linear layers",
+    "LOHA": "a LoHa adapter: its deltas are products of several factors, not of the two of LoRA",
+    "LOKR": "a LoKr adapter: its deltas are Kronecker products, not products of the two factors of LoRA",
+}
+OTHER_KIND_ADVICE = "Only LoRA adapters can be merged: compare it in a pane of its own, or train LoRA on the same rows."
 FULL_MODEL_ADVICE = "Only its full model has all of it; retrain it as plain LoRA to merge it."
 
 
@@ -26,7 +37,7 @@ def adapter_problems(name: str, adapter: AdapterFile) -> list[str]:
     """Why this adapter alone cannot be merged."""
     config = adapter.config
     if config.peft_type != "LORA":
-        return [f"'{name}' is of type {config.peft_type}. Only LoRA adapters can be merged."]
+        return [f"'{name}' is {OTHER_KINDS[config.peft_type]}. {OTHER_KIND_ADVICE}"]
     if adapter.is_reward_model:
         return [f"'{name}' is a reward model: its score head cannot be merged. Use it with: medley score"]
     problems = [

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ import pytest
 import torch
 
 from medley.errors import ProblemsError
+from medley.lm.adapter_schema import KINDS
 from merging import merge, preflight, recipe_from_weights
-from merging.compatibility import short_names
+from merging.compatibility import OTHER_KIND_ADVICE, OTHER_KINDS, short_names
 from merging.plan import plan_modules
 from tests.merging.lora_files import BASE, SHAPES, random_factors, random_lora, write_lora
 
@@ -103,11 +105,14 @@ def test_each_trap_has_its_sentence(tmp_path: Path, settings: dict[str, Any], pr
     assert len(more) == (1 if "r" in settings else 0)  # both modules contradict that rank
 
 
-def test_another_kind_of_adapter(tmp_path: Path) -> None:
-    folder = random_lora(tmp_path / "ia3", seed=1)
-    config = {"peft_type": "IA3", "base_model_name_or_path": BASE, "target_modules": ["q_proj", "down_proj"]}
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "LORA"])
+def test_every_other_kind_of_adapter_has_a_sentence(tmp_path: Path, kind: str) -> None:
+    folder = random_lora(tmp_path / "other", seed=1)
+    config = {"peft_type": kind, "base_model_name_or_path": BASE, "r": 2}
     (folder / "adapter_config.json").write_text(json.dumps(config))
-    assert problems_of(linear_of(folder)) == ("'ia3' is of type IA3. Only LoRA adapters can be merged.",)
+    (problem,) = problems_of(linear_of(folder))
+    assert problem == f"'other' is {OTHER_KINDS[kind]}. {OTHER_KIND_ADVICE}"
+    assert re.match(r"'other' is an? [A-Za-z]", problem)
 
 
 def test_tensors_beside_the_lora_are_not_dropped_in_silence(tmp_path: Path) -> None:
