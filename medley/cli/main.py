@@ -41,6 +41,11 @@ COMMANDS: dict[str, Entry] = {
     "merge": Entry("medley.cli.merge", "merge", "Merge adapters into a new one, exactly."),
     "chat": Entry("medley.cli.chat", "chat", "Talk to one or several adapters."),
     "compare": Entry("medley.cli.compare", "compare", "Answer the same prompts with several adapters, side by side."),
+    "compare-types": Entry(
+        "medley.cli.compare_types",
+        "compare_types",
+        "Train several types of adapter on the same rows, and measure them.",
+    ),
     "push": Entry("medley.cli.publish", "push", "Publish a version on the Hugging Face Hub."),
     "pull": Entry("medley.cli.publish", "pull", "Bring an adapter from the Hugging Face Hub into the registry."),
     "job": Entry("medley.cli.job", "job", "Long work: list, show, logs, stop, retry, compare."),

@@ -21,6 +21,7 @@ _HOMES = {  # no function is named like a file here: the package's attribute wou
     "base_folder": "artifacts",
     "base_identity": "artifacts",
     "base_of": "artifacts",
+    "compare_types_spec": "build_compare_types",
     "compare_runs": "run_comparison",
     "find_adapter": "artifacts",
     "find_base": "artifacts",

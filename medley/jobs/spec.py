@@ -11,7 +11,7 @@ from typing import Any
 from medley.errors import JobError
 from medley.jobs.secrets import find_token
 
-KINDS = ("train", "merge", "import", "mix")
+KINDS = ("train", "merge", "import", "mix", "compare-types")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class JobSpec:
     @property
     def lane(self) -> str:
         """At most one job of a lane runs at a time: `train:<device>`, `merge` or `light`."""
-        if self.kind == "train":
+        if self.kind in ("train", "compare-types"):
             return f"train:{self.params.get('device', 'cpu')}"
         return "merge" if self.kind == "merge" else "light"
 

@@ -12,7 +12,7 @@ from medley.ui.workspace import Workspace
 if TYPE_CHECKING:
     from medley.jobs import Job
 
-PAGE_OF = {"train": "train", "merge": "merge", "import": "data", "mix": "data"}
+PAGE_OF = {"train": "train", "merge": "merge", "import": "data", "mix": "data", "compare-types": "train"}
 STOPPABLE = ("queued", "running")
 
 

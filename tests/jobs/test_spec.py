@@ -67,7 +67,7 @@ def test_a_token_of_any_shape_is_refused_when_it_is_the_one_in_the_environment(
         ),
         (
             "{kind: dance, title: t, params: {}, output_name: x}",
-            "There is no kind of job called 'dance'. Known: train, merge, import, mix.",
+            "There is no kind of job called 'dance'. Known: train, merge, import, mix, compare-types.",
         ),
         ("{kind: train, title: t, params: [], output_name: x}", "A job's params must be a mapping."),
         (
