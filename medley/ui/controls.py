@@ -26,7 +26,7 @@ WORDS = {
     "cliprange": "Clip-range",
     "ppo": "PPO",
 }
-CHOICE_WORDS = {"none": "16-bit", "4bit": "4-bit (NF4)"}
+CHOICE_WORDS = {("quant", "none"): "16-bit", ("quant", "4bit"): "4-bit (NF4)"}
 MAX_SLIDER_RANGE = 1.0  # wider ranges are typed: nobody finds 2e-4 with a mouse
 
 
@@ -42,7 +42,7 @@ def control(option: Option, **settings: Any) -> gr.components.FormComponent:
     if option.type is bool:
         return gr.Checkbox(value=bool(option.default), **common)
     if option.choices:
-        choices = [(CHOICE_WORDS.get(word, word), word) for word in option.choices]
+        choices = [(CHOICE_WORDS.get((option.name, word), word), word) for word in option.choices]
         return gr.Dropdown(choices, value=option.default, **common)
     if option.type is float and not option.optional and _is_share(option):
         low = option.low if option.low is not None else option.above or 0.0

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medley.jobs import Job, JobSpec
+from medley.jobs.run_comparison import differences
 from medley.ui import markup, run_charts
 from medley.ui.controls import label_of
 from medley.ui.numbers import number_text
@@ -24,7 +25,7 @@ def other_choices(workspace: Workspace, job_id: str) -> list[tuple[str, str]]:
 def comparison_card(workspace: Workspace, job: Job, view: RunView, other: str) -> str:
     """The two runs' last measurements and the settings in which they differ."""
     beside, seen = workspace.jobs.get(other), workspace.runs.read(workspace.jobs, other)
-    rows = differences(workspace.jobs.spec(job.id), workspace.jobs.spec(beside.id))
+    rows = differing_settings(workspace.jobs.spec(job.id), workspace.jobs.spec(beside.id))
     heads = ["", f"{job.id}, solid", f"{beside.id}, dashed"]
     link = markup.link("train", "Open the other run", {"job": beside.id})
     return (
@@ -48,26 +49,21 @@ def _numbers(view: RunView, beside: RunView) -> list[tuple[str, str, str]]:
     return [steps, *((name, number_text(ours.get(name)), number_text(theirs.get(name))) for name in names)]
 
 
-def differences(ours: JobSpec, theirs: JobSpec) -> list[tuple[str, str, str]]:
+def differing_settings(ours: JobSpec, theirs: JobSpec) -> list[tuple[str, str, str]]:
     """(setting, ours, theirs) for each setting in which two trainings differ; a dash where one has no such setting."""
-    a, b = _settings(ours), _settings(theirs)
-    names = dict.fromkeys([*a, *b])
-    return [(name, a.get(name, "–"), b.get(name, "–")) for name in names if a.get(name) != b.get(name)]
-
-
-def _settings(spec: JobSpec) -> dict[str, str]:
-    params: Mapping[str, Any] = spec.params
-    labels = params.get("labels") or {}
-    inputs = {word: str(labels.get(key) or "none") for key, word in INPUTS.items()}
-    options = {label_of(name): _text(value, labels) for name, value in (params.get("options") or {}).items()}
-    return {"Name": spec.output_name, "Trainer": str(params.get("trainer", "")), **inputs, **options}
+    labels = {**(ours.params.get("labels") or {}), **(theirs.params.get("labels") or {})}
+    return [
+        (INPUTS.get(name) or label_of(name), _text(one, labels), _text(other, labels))
+        for name, (one, other) in differences(ours, theirs).items()
+    ]
 
 
 def _text(value: Any, labels: Mapping[str, str]) -> str:
+    """A setting in words; contents that the options name are shown by their labels."""
     if isinstance(value, list):
-        return ", ".join(_text(part, labels) for part in value)
+        return ", ".join(_text(part, labels) for part in value) or "none"
     if isinstance(value, str):
         for identity, label in labels.items():
             value = value.replace(identity, label) if identity.startswith("sha256:") else value
         return value
-    return "not set" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

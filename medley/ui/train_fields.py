@@ -1,7 +1,7 @@
 """The controls of one trainer: the few settings that matter, the rest folded in groups; and what they hold as options.
 
-All of it follows from the trainers' table and their options classes: a new trainer or option appears by itself. An
-option belongs to the group of the options class that declares it.
+All of it follows from the trainers' table and their options classes: a new trainer or option appears by itself. Where
+a trainer can train several kinds of adapter, the fields of the chosen kind are shown.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,13 @@ from medley.errors import ParameterError, ProblemsError
 from medley.options import Option, describe
 from medley.ui import markup, reward_fields
 from medley.ui.controls import changed, control, label_of, to_text, to_value
+from medley.ui.field_groups import fold_of, place_of
 from trainers import PRESETS, TRAINERS
 from trainers import preset as values_of
+from trainers.adapter_kinds import ADAPTER_KINDS, SHAPING
 
 DEFAULT_PRESET = "balanced"
-GROUPS = {
-    "EpochOptions": "Rows and steps",
-    "CommonOptions": "Optimizer, memory and checkpoints",
-    "AdapterOptions": "The adapter",
-    "AdapterTypeOptions": "Soft prompts and LLaMA-Adapter",
-    "SampleOptions": "Samples while it learns",
-}
+KIND, PLAIN_KIND = "adapter", "lora"
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,11 @@ class TrainerFields:
     preset_note: gr.HTML
     controls: Sequence[gr.components.FormComponent]
 
+    @property
+    def kind(self) -> gr.components.FormComponent | None:
+        """The choice of the adapter's kind, where the trainer has it."""
+        return next((each for each in self.controls if each.elem_id == f"option-{self.trainer}-{KIND}"), None)
+
 
 def fields_of(trainer: str) -> list[Option]:
     """The options in the order of the form: those that matter first, and of these what is rewarded.
@@ -45,23 +46,8 @@ def fields_of(trainer: str) -> list[Option]:
     """
     return sorted(
         (each for each in describe(TRAINERS[trainer].options_class) if each.low is None or each.low != each.high),
-        key=lambda each: (each.is_advanced, not reward_fields.is_reward_list(each), _group(trainer, each)),
+        key=lambda each: (each.is_advanced, not reward_fields.is_reward_list(each), place_of(fold_of(trainer, each))),
     )
-
-
-def _group(trainer: str, option: Option) -> int:
-    """Place of the option's group: the trainer's own options first, then as they are listed above."""
-    title = group_of(trainer, option)
-    titles = list(GROUPS.values())
-    return titles.index(title) + 1 if title in titles else 0
-
-
-def group_of(trainer: str, option: Option) -> str:
-    """The title of the group that an option belongs to; a field declared again stays where it was declared first."""
-    owners = [
-        each for each in TRAINERS[trainer].options_class.__mro__ if option.name in vars(each).get("__annotations__", {})
-    ]
-    return GROUPS.get(owners[-1].__name__, f"More of {trainer.upper()}")
 
 
 def build_fields(trainer: str, *, is_visible: bool) -> TrainerFields:
@@ -75,8 +61,8 @@ def build_fields(trainer: str, *, is_visible: bool) -> TrainerFields:
         controls = _controls(trainer, [each for each in plain if reward_fields.is_reward_list(each)])
         with gr.Row(elem_classes="m-fields"):
             controls += _controls(trainer, [each for each in plain if not reward_fields.is_reward_list(each)])
-        for title in dict.fromkeys(group_of(trainer, each) for each in options if each.is_advanced):
-            inside = [each for each in options if each.is_advanced and group_of(trainer, each) == title]
+        for title in dict.fromkeys(fold_of(trainer, each) for each in options if each.is_advanced):
+            inside = [each for each in options if each.is_advanced and fold_of(trainer, each) == title]
             with gr.Accordion(title, open=False), gr.Row(elem_classes="m-fields"):
                 controls += _controls(trainer, inside)
     return TrainerFields(trainer, panel, preset, note, controls)
@@ -92,6 +78,21 @@ def _controls(trainer: str, options: Sequence[Option]) -> list[gr.components.For
         else:
             made.append(control(option, min_width=180, elem_id=f"{prefix}-{option.name}"))
     return made
+
+
+def shown_for_kind(trainer: str, preset: str, kind: str) -> list[Any]:
+    """For each control: shown where it shapes this kind of adapter, and the rate that the preset has for it."""
+    options = fields_of(trainer)
+    values = dict(zip((each.name for each in options), preset_values(trainer, preset, kind), strict=True))
+    updates: list[Any] = []
+    for option in options:
+        if option.name == "learning_rate":
+            updates.append(gr.update(value=values[option.name]))
+        elif option.name in SHAPING:
+            updates.append(gr.update(visible=option.name in ADAPTER_KINDS[kind].options))
+        else:
+            updates.append(gr.skip())
+    return updates
 
 
 def preset_note(trainer: str, preset: str) -> str:
@@ -111,9 +112,9 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def preset_values(trainer: str, preset: str) -> list[Any]:
-    """What the option controls show for a preset; what it does not name stands at its default."""
-    chosen = values_of(preset, trainer) if preset in PRESETS else {}
+def preset_values(trainer: str, preset: str, kind: str = PLAIN_KIND) -> list[Any]:
+    """What the option controls show for a preset and a kind of adapter; what it does not name stands at its default."""
+    chosen = {**values_of(preset, trainer, kind), **({KIND: kind} if kind != PLAIN_KIND else {})}
     shown: list[Any] = []
     for option in fields_of(trainer):
         value = chosen.get(option.name, option.default)
@@ -144,7 +145,9 @@ def read_options(trainer: str, shown_values: Sequence[Any]) -> dict[str, Any]:
     assert not rest, "the form has more controls than the trainer has options"
     if problems:
         raise ProblemsError("the settings", problems)
-    return changed(options, values)
+    shaped_by = ADAPTER_KINDS[values.get(KIND, PLAIN_KIND)].options
+    hidden = [name for name in values if name in SHAPING and name not in shaped_by]
+    return {name: value for name, value in changed(options, values).items() if name not in hidden}
 
 
 def _read(option: Option, parts: Sequence[Any]) -> Any:

@@ -13,7 +13,16 @@ import gradio as gr
 
 from medley.ui import markup, reward_fields, train_form, train_plan
 from medley.ui.address import go_when_set, put_query
-from medley.ui.train_fields import DEFAULT_PRESET, TrainerFields, build_fields, fields_of, preset_note, preset_values
+from medley.ui.train_fields import (
+    DEFAULT_PRESET,
+    PLAIN_KIND,
+    TrainerFields,
+    build_fields,
+    fields_of,
+    preset_note,
+    preset_values,
+    shown_for_kind,
+)
 from medley.ui.train_plan import START
 from medley.ui.workspace import Workspace, query_value
 from trainers import TRAINERS
@@ -111,10 +120,14 @@ def _listen(workspace: Workspace, form: Form) -> None:
     for fields in form.fields:
         one = {**look, "fn": partial(look_at, workspace, fields.trainer), "inputs": [*form.shared, *fields.controls]}
         gr.on(_triggers(fields.controls), **one, trigger_mode="always_last")
+        chosen = [fields.preset, *([fields.kind] if fields.kind else [])]
         filled = fields.preset.input(
-            partial(fill, fields.trainer), fields.preset, [fields.preset_note, *fields.controls], **QUIET
+            partial(fill, fields.trainer), chosen, [fields.preset_note, *fields.controls], **QUIET
         )
         filled.then(**one)
+        if fields.kind:
+            shaped = fields.kind.input(partial(shown_for_kind, fields.trainer), chosen, list(fields.controls), **QUIET)
+            shaped.then(**one)
     gr.on(_triggers(form.shared), **look, trigger_mode="always_last")
     chosen = form.goal.input(
         partial(choose_goal, workspace), [form.goal, form.data], [form.method, *form.swapped], **QUIET
@@ -156,9 +169,9 @@ def begin_training(
     return train_form.start(workspace, trainer, base, data, name, start, values_of(trainer, values))
 
 
-def fill(trainer: str, preset: str) -> list[Any]:
+def fill(trainer: str, preset: str, kind: str = PLAIN_KIND) -> list[Any]:
     """A preset's note and the values of all controls."""
-    return [preset_note(trainer, preset), *preset_values(trainer, preset)]
+    return [preset_note(trainer, preset), *preset_values(trainer, preset, kind)]
 
 
 def choose_goal(workspace: Workspace, goal: str, data: str | None) -> list[Any]:

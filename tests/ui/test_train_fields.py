@@ -1,0 +1,101 @@
+"""The form of every trainer: its controls hold its defaults, its kinds of adapter and rewards lead back to options."""
+
+import gradio as gr
+import pytest
+
+from medley.errors import ParameterError, ProblemsError
+from medley.options import describe, from_mapping
+from medley.ui import reward_fields, train_fields, train_form, train_setup
+from medley.ui.field_groups import ORDER, fold_of
+from trainers import PRESETS, TRAINERS
+
+
+def names(trainer: str) -> list[str]:
+    return [each.name for each in train_fields.fields_of(trainer)]
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_a_form_left_alone_says_nothing_but_the_preset(trainer: str) -> None:
+    with gr.Blocks():
+        fields = train_fields.build_fields(trainer, is_visible=True)
+    shown = [control.value for control in fields.controls]
+    assert train_fields.read_options(trainer, shown) == {}
+    for preset in PRESETS:
+        values = train_fields.preset_values(trainer, preset)
+        assert len(values) == len(fields.controls)
+        options = TRAINERS[trainer].options_class
+        chosen = {**{each.name: each.default for each in describe(options)}, **PRESETS[preset].values.get(trainer, {})}
+        assert from_mapping(options, train_fields.read_options(trainer, values)) == options(**chosen)
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_no_wall_of_fields(trainer: str) -> None:
+    options = train_fields.fields_of(trainer)
+    assert 4 <= len([each for each in options if not each.is_advanced]) <= 11
+    folds = [fold_of(trainer, each) for each in options if each.is_advanced]
+    assert max(folds.count(title) for title in folds) <= 14
+    assert folds == sorted(folds, key=lambda title: ORDER.index(title) if title in ORDER else -1)
+
+
+def test_goals_come_in_the_order_of_the_table() -> None:
+    assert train_form.goals() == [
+        "Teach by examples", "Train a reward model", "Align by preferences", "Align by reward"]  # fmt: skip
+    assert train_form.trainers_of("Align by preferences") == ["dpo", "kto"]
+    assert "Learns from prompts (questions without answers); also takes examples" in train_form.trainer_note("ppo")
+
+
+def test_values_of_one_trainer_are_found_among_all() -> None:
+    everything = [value for trainer in TRAINERS for value in train_fields.preset_values(trainer, "quick")]
+    for trainer in TRAINERS:
+        own = train_fields.preset_values(trainer, "quick")
+        assert train_setup.values_of(trainer, everything) == own
+        assert train_setup.values_of(trainer, own) == own
+
+
+def test_another_kind_of_adapter_hides_what_does_not_shape_it() -> None:
+    updates = dict(zip(names("sft"), train_fields.shown_for_kind("sft", "quick", "ia3"), strict=True))
+    assert [updates[name]["visible"] for name in ("rank", "targets", "virtual_tokens")] == [False, True, False]
+    assert updates["learning_rate"]["value"] == ""  # the kind's own
+    values = dict(zip(names("sft"), train_fields.preset_values("sft", "quick", "ia3"), strict=True))
+    read = train_fields.read_options("sft", list({**values, "rank": 8, "targets": "q_proj"}.values()))
+    assert read == {"adapter": "ia3", "epochs": 1.0, "max_length": 512, "targets": ("q_proj",)}
+
+
+def test_rewards_become_words_and_come_back() -> None:
+    words = reward_fields.words_of(["sentiment", "matches", "judge"], " ^Yes ", "1, 0.5 -2")
+    assert words == ("sentiment", "matches:^Yes=0.5", "judge=-2")
+    assert reward_fields.split_words(words) == (["sentiment", "matches", "judge"], "^Yes", "1, 0.5, -2")
+    assert reward_fields.words_of(["brevity"], "", "7") == ("brevity",)  # its weights are not shown
+    assert reward_fields.split_words(()) == ([], "", "")
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("1", "2 rewards are chosen, but 1 weights given. Write one each, or none."),
+        ("1 much", "The weights must be numbers, got '1 much'."),
+    ],
+)
+def test_wrong_weights_are_told(weights: str, message: str) -> None:
+    with pytest.raises(ParameterError) as error:
+        reward_fields.words_of(["brevity", "length"], "", weights)
+    assert str(error.value) == message
+
+
+def test_a_wrong_weight_is_told_with_the_other_problems() -> None:
+    values = train_fields.preset_values("ppo", "quick")
+    values[0], values[2] = ["brevity", "length"], "1 2 3"
+    values[names("ppo").index("updates") + 2] = 0  # rewards take three controls
+    with pytest.raises(ProblemsError) as error:
+        train_fields.read_options("ppo", values)
+    assert list(error.value.problems) == [
+        "2 rewards are chosen, but 3 weights given. Write one each, or none.",
+        "updates must be in [1, 1000000], got 0.",
+    ]
+
+
+def test_fields_appear_where_they_are_needed() -> None:
+    pattern, weights = reward_fields.shown_fields(["matches"])
+    assert (pattern.visible, weights.visible) == (True, False)
+    pattern, weights = reward_fields.shown_fields(["brevity", "length"])
+    assert (pattern.visible, weights.visible) == (False, True)
