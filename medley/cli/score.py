@@ -7,11 +7,8 @@ import click
 
 from medley.cli.output import count_of, harmless, json_option, print_facts, print_json, print_table
 from medley.cli.progress import progress_bar
-from medley.events import Emit
 
 if TYPE_CHECKING:
-    from hub import Version
-    from medley.jobs.scorers import Scorer
     from medley.jobs.scoring import DatasetScores
 
 SHOWN_ROWS = 20
@@ -46,7 +43,7 @@ def score(
     """Score answers with a reward model, or with a reward function such as sentiment or matches:^Yes."""
     from hub import open_registry
     from medley.jobs.scorers import open_scorer
-    from medley.jobs.scoring import check_scores_path, score_text
+    from medley.jobs.scoring import check_scores_path, score_dataset, score_text
 
     if (data is None) == (prompt is None) or (prompt is None) == bool(answers) or (out and data is None):
         raise click.UsageError("Give either --data (and --out, if you like), or --prompt with one --answer or more.")
@@ -58,18 +55,18 @@ def score(
         scorer = open_scorer(registry, name, base=base, quant=quant, device=device, emit=emit)
         if version is None:
             scores = score_text(registry, name, str(prompt), answers, scorer=scorer, emit=emit)
-            print_answers(scorer.label, str(prompt), answers, scores, as_json=as_json)
         else:
-            score_rows(scorer, version, split, limit, out, emit, as_json=as_json)
+            found = score_dataset(scorer, version, split=split, limit=limit, emit=emit)
+    if version is None:
+        print_answers(scorer.label, str(prompt), answers, scores, as_json=as_json)
+    else:
+        keep_and_print(found, out, as_json=as_json)
 
 
-def score_rows(
-    scorer: "Scorer", data: "Version", split: str, limit: int | None, out: Path | None, emit: Emit, *, as_json: bool
-) -> None:
-    """Score a dataset, print what came out and keep it in `out`."""
-    from medley.jobs.scoring import score_dataset, write_scores
+def keep_and_print(found: "DatasetScores", out: Path | None, *, as_json: bool) -> None:
+    """Write the scored rows where the user wants them, and print what came out."""
+    from medley.jobs.scoring import write_scores
 
-    found = score_dataset(scorer, data, split=split, limit=limit, emit=emit)
     if out is not None:
         write_scores(found.rows, out)
     print_scores(found, as_json=as_json)

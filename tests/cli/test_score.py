@@ -95,3 +95,30 @@ def test_show_explains_a_reward_model(judge: Path, here: Here) -> None:
         "prefers the chosen answer in 62.5 % (55.0 % to 70.0 % at 95 %) of 160 held-out pairs; "
         "the rule 'shorter wins' in 56.0 %, which it does not beat"
     ) in here("adapter", "show", "judge", ok=True).out
+
+
+def test_pairs_are_printed_beside_the_length_rules(stocked: Path, here: Here, tmp_path: Path) -> None:
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    answers = [("Good.", "Bad, truly bad."), ("Great!", "Awful, and sad."), ("I am happy to help.", "No.")]
+    rows = [
+        {
+            name: [{"role": "assistant", "content": text}]
+            for name, text in zip(("chosen", "rejected"), pair, strict=True)
+        }
+        for pair in answers
+    ]
+    lines = [json.dumps({"prompt": [{"role": "user", "content": "Well?"}], **row}) for row in rows]
+    for split in ("train", "eval"):
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    registry = open_registry(stocked)
+    registry.publish("dataset", "pairs", folder, metadata={"kind": "preference"})
+    shown = here("score", "sentiment", "--data", "pairs", ok=True).out
+    assert "accuracy                       100.0% (43.9% to 100.0% at 95 %)\n" in shown  # Wilson, 3 of 3
+    assert "shorter wins                   66.7%\n" in shown
+    assert "where 'shorter wins' is wrong  100.0% of 1\n" in shown
+    assert "chosen is much shorter         100.0% of 2\n" in shown
+    assert "It does not beat the best length rule: 100.0% of 3 held-out pairs right, 'shorter wins' 66.7%" in shown
+    found = here("score", "sentiment", "--data", "pairs", "--json", ok=True).json
+    assert (found["kind"], found["summary"]["accuracy"], len(found["scores"])) == ("preference", 1.0, 3)
+    assert set(found["scores"][0]) == {"chosen_score", "rejected_score", "margin"}

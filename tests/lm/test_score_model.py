@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from medley.errors import BaseModelError, IncompatibleError
+from medley.lm.engine import Engine
 from medley.lm.load import load_base, load_score_base
 from medley.lm.score_head import ScoreHead, padding_token
 from medley.lm.score_model import ScoreModel
@@ -79,6 +80,16 @@ def test_an_adapter_that_writes_cannot_score(tiny_base: Path, make_adapter: Call
         opened(tiny_base, folder)
     assert str(caught.value) == (
         f"The adapter in {folder} is not a reward model: it has no score head. Train one with: medley train reward"
+    )
+
+
+def test_it_cannot_answer_in_a_pane(tiny_base: Path, make_reward: Callable[..., Path]) -> None:
+    engine = Engine(load_base(tiny_base, device="cpu"))
+    folder = make_reward("judge")
+    with pytest.raises(IncompatibleError) as caught:
+        engine.add("judge", folder)
+    assert str(caught.value) == (
+        f"The adapter in {folder} is a reward model: it scores answers and writes none; use medley score."
     )
 
 
