@@ -8,6 +8,7 @@ loads neither torch nor transformers; a trainer's module is imported when it is 
 """
 
 from trainers.dpo_options import DPOOptions
+from trainers.grpo_options import GRPOOptions
 from trainers.kto_options import KTOOptions
 from trainers.presets import PRESETS, Preset, preset
 from trainers.reward_options import RewardOptions
@@ -19,6 +20,7 @@ __all__ = [
     "PRESETS",
     "TRAINERS",
     "DPOOptions",
+    "GRPOOptions",
     "KTOOptions",
     "Preset",
     "RewardOptions",

@@ -29,10 +29,14 @@ class EpochOrder(torch.utils.data.Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
+        return iter(self.order())
+
+    def order(self) -> list[int]:
+        """Every row once, in the order of this epoch."""
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         if self.grouped_by is None:
-            return iter(torch.randperm(len(self), generator=generator).tolist())
-        return iter(LengthGroupedSampler(self.grouped_by, lengths=self.lengths, generator=generator))
+            return torch.randperm(len(self.lengths), generator=generator).tolist()
+        return list(LengthGroupedSampler(self.grouped_by, lengths=self.lengths, generator=generator))
 
 
 class SeededOrder:

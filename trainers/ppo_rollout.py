@@ -69,8 +69,13 @@ class Rollout:
         )
 
 
-def read_prompts(rows: Sequence[dict[str, Any]], tokenizer: Any, max_length: int, work: TrainWork) -> list[Prompt]:
+def read_prompts(
+    rows: Sequence[dict[str, Any]], tokenizer: Any, max_length: int, work: TrainWork, option: str = "max_prompt_length"
+) -> list[Prompt]:
     """The rows' prompts, without those of more than `max_length` tokens; a warning says how many those are.
+
+    Args:
+        option: what a trainer calls this limit.
 
     Raises:
         DatasetError: nothing is left.
@@ -81,13 +86,13 @@ def read_prompts(rows: Sequence[dict[str, Any]], tokenizer: Any, max_length: int
         shortest = min((len(prompt.ids) for prompt in prompts), default=0)
         raise DatasetError(
             f"Nothing is left to answer: all {len(prompts)} prompts have more than {max_length} tokens. "
-            f"Raise max_prompt_length; the shortest prompt has {shortest}."
+            f"Raise {option}; the shortest prompt has {shortest}."
         )
     if len(kept) < len(prompts):
         work.emit(
             "warning",
             text=f"{len(prompts) - len(kept)} of {len(prompts)} prompts have more than {max_length} tokens and are "
-            f"left out. Raise max_prompt_length to use them.",
+            f"left out. Raise {option} to use them.",
         )
     return kept
 

@@ -37,11 +37,15 @@ def attach_policy(model: Any, options: AdapterOptions, init_adapter: Path | None
     return policy
 
 
-def settle_reference(model: PeftModel, *, has_start: bool) -> None:
+def settle_reference(model: PeftModel, *, has_start: bool, drops_inputs: bool = True) -> None:
     """Make TRL's copy the exact reference, or drop it where the base is the reference; turn the dropout on again.
 
     TRL copies before it casts the adapter of a 4-bit base, which would leave the two apart from the first step on;
     and it sets every dropout to 0, the policy's as well.
+
+    Args:
+        has_start: whether training started from an adapter.
+        drops_inputs: False leaves the policy's dropout at 0, also that of an adapter which was trained with some.
     """
     if REFERENCE in model.peft_config and not has_start:
         model.delete_adapter(REFERENCE)
@@ -50,7 +54,7 @@ def settle_reference(model: PeftModel, *, has_start: bool) -> None:
         for name, weight in weights.items():
             if f".{POLICY}." in name:
                 weights[name.replace(f".{POLICY}.", f".{REFERENCE}.")].data = weight.data.clone()
-    dropout = getattr(model.peft_config[POLICY], "lora_dropout", 0.0)
+    dropout = getattr(model.peft_config[POLICY], "lora_dropout", 0.0) if drops_inputs else 0.0
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout) and name.endswith(f"lora_dropout.{POLICY}"):
             module.p = dropout

@@ -12,6 +12,7 @@ from medley.errors import ParameterError
 from medley.lm.quiet import silence_proposals
 from trainers.adapter_kinds import with_rate
 from trainers.dpo_options import DPOOptions
+from trainers.grpo_options import GRPOOptions
 from trainers.kto_options import KTOOptions
 from trainers.ppo_options import PPOOptions
 from trainers.reward_options import RewardOptions
@@ -80,16 +81,17 @@ class Trainer:
         return importlib.import_module(self.module).train(options, work)
 
 
-def _reward_adapters(options: PPOOptions) -> tuple[str, ...]:
-    return adapters_in((*options.reward, *options.gold_reward))
+def _reward_adapters(options: PPOOptions | GRPOOptions) -> tuple[str, ...]:
+    return adapters_in([word for words in _rewards_of(options).values() for word in words])
 
 
-def _with_reward_adapters(options: PPOOptions, pinned: Mapping[str, str]) -> PPOOptions:
-    return dataclasses.replace(
-        options,
-        reward=with_adapters(options.reward, pinned),
-        gold_reward=with_adapters(options.gold_reward, pinned),
-    )
+def _with_reward_adapters(options: PPOOptions | GRPOOptions, pinned: Mapping[str, str]) -> PPOOptions | GRPOOptions:
+    replaced = {name: with_adapters(words, pinned) for name, words in _rewards_of(options).items()}
+    return dataclasses.replace(options, **replaced)
+
+
+def _rewards_of(options: PPOOptions | GRPOOptions) -> dict[str, tuple[str, ...]]:
+    return {name: getattr(options, name) for name in ("reward", "gold_reward") if hasattr(options, name)}
 
 
 TRAINERS: dict[str, Trainer] = {
@@ -112,6 +114,16 @@ TRAINERS: dict[str, Trainer] = {
             ("prompts", "sft", "preference", "unpaired"),
             PPOOptions,
             "trainers.ppo",
+            init_role="reference",
+            adapters_in=_reward_adapters,
+            with_adapters=_with_reward_adapters,
+        ),
+        Trainer(
+            "grpo",
+            "Align by comparing answers",
+            ("prompts", "sft", "preference", "unpaired"),
+            GRPOOptions,
+            "trainers.grpo",
             init_role="reference",
             adapters_in=_reward_adapters,
             with_adapters=_with_reward_adapters,
