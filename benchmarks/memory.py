@@ -39,7 +39,7 @@ CASES: tuple[tuple[str, int, Mapping[str, Any]], ...] = (  # trainer, tokens of 
 )
 STEPS = {"ppo": {"updates": 2, "ppo_epochs": 2, "reward": ("brevity",)}}
 TWO_STEPS = {"max_steps": 2, "samples": 0, "max_eval_rows": 0, "kl_samples": 0}
-PROMPT_TOKENS = 40  # of every row, the template's own included
+ROW_FRAME, PROMPT_FRAME = 35, 31  # tokens of a row, and of a prompt, beside the words that fill it
 
 
 def measure(trainer: str, row_tokens: int, options: Mapping[str, Any], base_dir: Path) -> tuple[int, int]:
@@ -83,9 +83,11 @@ def resident(field: str) -> int:
 
 
 def write_rows(folder: Path, kind: str, row_tokens: int) -> None:
-    """Rows that are cut at `row_tokens`, or prompts of that many; SmolLM2 has one token for each " word"."""
-    prompt = [{"role": "user", "content": "word" + " word" * (row_tokens - PROMPT_TOKENS)}]
-    answers = [[{"role": "assistant", "content": f"{number}" + " word" * row_tokens}] for number in range(2)]
+    """Rows, or prompts, of exactly `row_tokens` tokens; SmolLM2 has one for each " word"."""
+    prompt = [{"role": "user", "content": "word" + " word" * (row_tokens - PROMPT_FRAME)}]
+    answers = [
+        [{"role": "assistant", "content": f"{number}" + " word" * (row_tokens - ROW_FRAME)}] for number in range(2)
+    ]
     question = [{"role": "user", "content": "Say it."}]
     rows: dict[str, dict[str, Any]] = {
         "sft": {"prompt": question, "completion": answers[0]},

@@ -46,7 +46,8 @@ class Trainer:
         module: where its `train` lives; imported when training starts.
         init_role: what the adapter named by `--from` is to the new one, in its lineage: "init" where training goes on
             from it, "reference" where it is also the frozen policy that the new one is held to.
-        can_split: whether several processes can train together, each on rows of its own.
+        can_split: whether several processes can train together, each on rows of its own; not where a batch is judged as
+            a whole.
         makes: "policy" for an adapter that writes answers, "reward" for one that scores them.
         adapters_in: the adapters that the options name, beside the one to start from.
         with_adapters: the same options with those names replaced (by `sha256:…`, so that a recipe stays true).
@@ -98,8 +99,24 @@ TRAINERS: dict[str, Trainer] = {
     each.name: each
     for each in (
         Trainer("sft", "Teach by examples", ("sft",), SFTOptions, "trainers.sft", settled=with_rate, can_split=True),
-        Trainer("reward", "Train a reward model", ("preference",), RewardOptions, "trainers.reward", makes="reward"),
-        Trainer("dpo", "Align by preferences", ("preference",), DPOOptions, "trainers.dpo", init_role="reference"),
+        Trainer(
+            "reward",
+            "Train a reward model",
+            ("preference",),
+            RewardOptions,
+            "trainers.reward",
+            makes="reward",
+            can_split=True,
+        ),
+        Trainer(
+            "dpo",
+            "Align by preferences",
+            ("preference",),
+            DPOOptions,
+            "trainers.dpo",
+            init_role="reference",
+            can_split=True,
+        ),
         Trainer(
             "kto",
             "Align by preferences",

@@ -9,36 +9,78 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from hub import Registry
 from medley.errors import AdapterFormatError, JobError, ParameterError, ProblemsError
 from medley.jobs import Jobs, JobSpec
 from medley.jobs.process import identify
-from medley.jobs.ranks import ERROR, RESULT, _outcome, result_text
-from tests.jobs.conftest import done, wait_for_event
+from medley.jobs.ranks import ERROR, RESULT, _outcome, result_text, train_together
+from medley.options import describe, from_mapping
+from tests.jobs.conftest import wait_for_event
 from trainers import TRAINERS, SFTOptions, TrainResult, TrainWork
 
-OPTIONS = {"max_steps": 6, "max_eval_rows": 4, "eval_every": 3, "save_every": 3, "learning_rate": 1e-2}
+OPTIONS = {
+    "max_steps": 4, "eval_every": 2, "save_every": 2, "learning_rate": 1e-2, "rank": 4, "device": "cpu", "samples": 0,
+    "kl_samples": 0,
+}  # fmt: skip
 
 
-def losses(jobs: Jobs, job_id: str, name: str = "loss") -> dict[int, float]:
-    events = jobs.events(job_id)[0]
-    return {event["step"]: event[name] for event in events if event["kind"] == "metric" and name in event}
+def last_step(jobs: Jobs, job_id: str) -> int:
+    return max(event["step"] for event in jobs.events(job_id)[0] if event["kind"] == "metric" and "loss" in event)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """A dataset folder whose rows serve SFT and preference trainers alike."""
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"What is {n}?"}],
+            "completion": [{"role": "assistant", "content": f"It is {n}."}],
+            "chosen": [{"role": "assistant", "content": f"It is {n}, sir."}],
+            "rejected": [{"role": "assistant", "content": "no"}],
+        }
+        for n in range(20)
+    ]
+    for split, part in (("train", rows[:16]), ("eval", rows[16:])):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
+    return folder
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("trainer", ["sft", "reward", "dpo"])
 def test_two_processes_do_what_one_does_with_twice_the_batch(
-    jobs: Jobs, registry: Registry, a_training: Callable[..., JobSpec]
+    trainer: str, pairs: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
-    two = done(jobs, jobs.submit(a_training("two", batch_size=2, num_processes=2, **OPTIONS)).id)
-    one = done(jobs, jobs.submit(a_training("one", batch_size=4, **OPTIONS)).id)
-    assert list(losses(jobs, two.id)) == [1, 2, 3, 4, 5, 6]  # each step is told once, by the first process
-    assert list(losses(jobs, two.id).values()) == pytest.approx(list(losses(jobs, one.id).values()), rel=0.02)
-    assert losses(jobs, two.id, "eval_loss") == pytest.approx(losses(jobs, one.id, "eval_loss"), rel=0.02)
-    kinds = [event["kind"] for event in jobs.events(two.id)[0]]
-    assert kinds.count("checkpoint") == 2
-    assert [version.number for version in registry.versions("two")] == [1]
-    assert registry.get("two").metadata["steps"] == 6
+    row, told = TRAINERS[trainer], {"one": [], "two": []}
+    assert row.can_split
+    known = {each.name for each in describe(row.options_class)}
+    options = {name: value for name, value in OPTIONS.items() if name in known}
+
+    def work(name: str) -> TrainWork:
+        def emit(kind: str, **fields: Any) -> None:
+            told[name].append((kind, fields))
+
+        return TrainWork(tiny_base, "org/base", pairs, tmp_path / name, emit=emit)
+
+    two = train_together(trainer, {**options, "batch_size": 2, "num_processes": 2}, work("two"), 2)
+    one = row.train(from_mapping(row.options_class, {**options, "batch_size": 4}), work("one"))
+    for metric in ("loss", "eval_loss"):
+        curves = {name: curve(events, metric) for name, events in told.items()}
+        assert curves["two"] == pytest.approx(curves["one"], rel=0.01)  # bf16 sums in another order
+    assert list(curve(told["two"], "loss")) == [1, 2, 3, 4]  # each step is told once, by the first process
+    kinds = [kind for kind, _ in told["two"]]
+    assert (kinds.count("checkpoint"), kinds.count("artifact")) == (2, 1)
+    assert (two.steps, two.adapter_dir, two.was_stopped) == (4, tmp_path / "two" / "adapter", False)
+    assert two.metrics["train_loss"] == pytest.approx(one.metrics["train_loss"], rel=0.01)
+    ours, theirs = (load_file(found.adapter_dir / "adapter_model.safetensors") for found in (two, one))
+    assert ours.keys() == theirs.keys()
+
+
+def curve(events: list[tuple[str, dict[str, Any]]], metric: str) -> dict[int, float]:
+    return {fields["step"]: fields[metric] for kind, fields in events if kind == "metric" and metric in fields}
 
 
 @pytest.mark.processes
@@ -49,7 +91,7 @@ def test_stopped_together_resumed_together_killed_together(jobs: Jobs, a_trainin
     jobs.stop(job.id)
     stopped = jobs.wait(job.id, 90)
     assert stopped.state == "stopped", jobs.log_tail(job.id)
-    last = max(losses(jobs, job.id))
+    last = last_step(jobs, job.id)
     checkpoint = stopped.out_dir / "checkpoints" / f"checkpoint-{last}"
     assert (checkpoint / "whole").is_file()
     assert {path.name for path in checkpoint.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
