@@ -91,7 +91,7 @@ def _parts(facts: BaseFacts, options: Any, shape: StepShape, device: Device) -> 
     forward = {
         "gradients": ADAPTER_BYTES * adapter * (shape.forwards > 1),  # kept from one forward pass to the next
         "activations": activation_bytes(facts, options, shape, device),
-        "logits": min(shape.logit_tokens, LOGIT_ROWS) * min(facts.vocab, LOGIT_COLUMNS) * LOGIT_BYTES[device.name],
+        "logits": logit_bytes(facts, shape, device),
     }
     update = {"gradients": ADAPTER_BYTES * adapter, "activations": 0, "logits": 0}
     generation = {"gradients": 0, "activations": 0, "logits": 0, "cache": cache_bytes(facts, shape, device)}
@@ -115,6 +115,13 @@ def weight_bytes(facts: BaseFacts, device: Device) -> float:
     if not device.quant:
         return facts.parameters * width
     return facts.linear_parameters * NF4_BYTES + (facts.parameters - facts.linear_parameters) * width
+
+
+def logit_bytes(facts: BaseFacts, shape: StepShape, device: Device) -> float:
+    """Logits and what is made of them: in TRL's tiles, or whole with their gradient."""
+    if shape.has_whole_logits:
+        return 2 * DTYPE_BYTES[device.dtype] * shape.logit_tokens * facts.vocab
+    return min(shape.logit_tokens, LOGIT_ROWS) * min(facts.vocab, LOGIT_COLUMNS) * LOGIT_BYTES[device.name]
 
 
 def activation_bytes(facts: BaseFacts, options: Any, shape: StepShape, device: Device) -> float:

@@ -22,6 +22,7 @@ class StepShape:
         forwards: forward passes with gradients in one optimizer step.
         plain_passes: passes without gradients for each of those (a reference policy, say).
         logit_tokens: tokens whose logits are in memory at once; 0 where the output layer is not used.
+        has_whole_logits: whether these are kept whole, with their gradient, where TRL goes over them in tiles.
         adapters: copies of the adapter in memory; the first one is trained.
         new_tokens: tokens that are generated for each row, or 0.
     """
@@ -33,6 +34,7 @@ class StepShape:
     forwards: int = 1
     plain_passes: float = 0
     logit_tokens: int = 0
+    has_whole_logits: bool = False
     adapters: int = 1
     new_tokens: int = 0
 
@@ -68,6 +70,24 @@ def _kto(options: Any, lengths: Sequence[int], has_init: bool) -> StepShape:
     return _epochs(options, lengths, answers=1, has_head=True, plain_passes=3, adapters=2 if has_init else 1)
 
 
+def _grpo(options: Any, lengths: Sequence[int], has_init: bool) -> StepShape:
+    """Each prompt is answered `num_generations` times; the answers of a step are read by the reference as well."""
+    prompts = [length for length in lengths if length <= options.max_length] or [options.max_length]
+    rows, length = options.batch_size, max(prompts) + options.max_new_tokens
+    per_prompt = options.num_generations / options.gradient_accumulation
+    return StepShape(
+        rows=rows,
+        length=length,
+        mean_length=sum(prompts) / len(prompts) + options.max_new_tokens,
+        steps=options.max_steps or math.ceil(options.epochs * (len(prompts) * per_prompt // rows)),
+        forwards=options.gradient_accumulation,
+        plain_passes=(options.beta > 0) + (options.gradient_accumulation > 1),
+        logit_tokens=rows * length,
+        adapters=1 + has_init,
+        new_tokens=options.max_new_tokens * options.gradient_accumulation,
+    )
+
+
 def _ppo(options: Any, lengths: Sequence[int], has_init: bool) -> StepShape:
     """A batch is written token by token, read by reference and value, then learned from pass by pass."""
     rows_of_step = -(-options.batch_size // options.mini_batches)
@@ -82,6 +102,7 @@ def _ppo(options: Any, lengths: Sequence[int], has_init: bool) -> StepShape:
         forwards=-(-rows_of_step // rows) * options.mini_batches * options.ppo_epochs * (1 + has_value_adapter),
         plain_passes=3 / options.ppo_epochs,
         logit_tokens=rows * options.max_new_tokens,
+        has_whole_logits=True,
         adapters=1 + has_value_adapter + has_init,
         new_tokens=options.max_new_tokens,
     )
@@ -92,6 +113,7 @@ SHAPES: dict[str, Callable[[Any, Sequence[int], bool], StepShape]] = {
     "reward": _reward,
     "dpo": _dpo,
     "kto": _kto,
+    "grpo": _grpo,
     "ppo": _ppo,
 }
 
