@@ -59,12 +59,16 @@ def _first_that_fits(
 
 def _smaller_batches(options: Any) -> Iterator[dict[str, Any]]:
     """Halved again and again, with as many more forward passes for a step, so that the run learns the same."""
-    batch_size = getattr(options, "batch_size", 1)
-    has_accumulation = hasattr(options, "gradient_accumulation")
     factor = 2
-    while has_accumulation and batch_size % factor == 0:
+    if hasattr(options, "rows_at_once"):  # PPO's batch is what it writes; what it reads at once is another matter
+        rows = options.rows_at_once or -(-options.batch_size // options.mini_batches)
+        while rows >= factor:
+            yield {"rows_at_once": rows // factor}
+            factor *= 2
+        return
+    while options.batch_size % factor == 0:
         yield {
-            "batch_size": batch_size // factor,
+            "batch_size": options.batch_size // factor,
             "gradient_accumulation": options.gradient_accumulation * factor,
         }
         factor *= 2

@@ -86,7 +86,6 @@ def train_spec(
         MemoryLimitError: this machine has less memory than it needs; says what would fit.
     """
     from trainers import TRAINERS
-    from trainers.step_shape import SHAPES
 
     if trainer not in TRAINERS:
         raise ParameterError(f"There is no trainer '{trainer}'. Known: {', '.join(TRAINERS)}.")
@@ -125,7 +124,7 @@ def train_spec(
         "device": likely_device(values.get("device", "auto")),
     }
     spec = JobSpec("train", f"Train {name} ({trainer}) on {data_version.label}", params, name)
-    if chosen.check_memory and trainer in SHAPES:
+    if chosen.check_memory:
         check_can_fit(registry, spec)
     return spec
 

@@ -21,7 +21,6 @@ def run(work: JobWork) -> str:
     """The id of the trained version."""
     from medley.options import from_mapping
     from trainers import TRAINERS, TrainWork
-    from trainers.step_shape import SHAPES
 
     params = work.spec.params
     trainer = TRAINERS[params["trainer"]]
@@ -34,7 +33,7 @@ def run(work: JobWork) -> str:
         step = checkpoint.name.rpartition("-")[2]
         work.emit("progress", step=int(step), total=0, text=f"Going on from step {step} of {work.job.resumed_from}")
     base_dir = base_folder(work.registry, base, work.emit_or_stop)
-    if options.check_memory and trainer.name in SHAPES:
+    if options.check_memory:
         check_fits_now(work.spec, base_dir, data.path)
     with tracked(work.emit, options.log_to, work.job.folder, work.job.id) as emit:
         task = TrainWork(

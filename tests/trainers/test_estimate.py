@@ -6,11 +6,12 @@ import pytest
 
 from medley.lm.base_facts import BUNDLED_FACTS, BaseFacts, LinearSizes
 from medley.lm.load import Device
-from trainers import SFTOptions
+from trainers import TRAINERS, SFTOptions
 from trainers.adapter_sizes import adapter_parameters
 from trainers.estimate import Estimate, estimate
 from trainers.fit_advice import Advice, advise
-from trainers.step_shape import padded_mean, step_count, step_shape
+from trainers.ppo_options import PPOOptions
+from trainers.step_shape import SHAPES, padded_mean, step_count, step_shape
 
 FACTS = BaseFacts(
     layers=2, hidden=4, intermediate=8, heads=2, kv_heads=1, head_dim=2, vocab=10, parameters=200,
@@ -106,6 +107,21 @@ def test_both_answers_of_a_pair_are_in_one_pass() -> None:
     assert step_shape("reward", sft(), [5, 5]).logit_tokens == 0
 
 
+def test_ppo_keeps_the_logits_of_answers_alone_but_whole() -> None:
+    """4 answers of 3 tokens to prompts of 5, two at once: logits and their gradient in bf16 over 10 words."""
+    options = PPOOptions(batch_size=4, max_new_tokens=3, rows_at_once=2, updates=7, rank=3)
+    shape = step_shape("ppo", options, [5, 5, 600])  # the last is left out: longer than max_prompt_length
+    assert (shape.rows, shape.length, shape.mean_length, shape.steps) == (2, 8, 8, 7)
+    assert shape.forwards == 2 * 1 * 4 * 2  # halves, mini-batches, passes, and the value function has its own
+    found = estimate(FACTS, options, "ppo", [5, 5], BF16)
+    assert found.parts["logits"] == 2 * 2 * (2 * 3) * 10
+    assert found.parts["adapter"] == 2 * 120 * 4
+
+
+def test_every_trainer_has_a_shape() -> None:
+    assert set(TRAINERS) <= set(SHAPES)
+
+
 # Measured on the bundled base, two threads, peak resident size less that after imports (benchmarks/memory.py).
 MEASURED_MB = [
     ({"batch_size": 2}, 64, 795),
@@ -174,3 +190,12 @@ def test_where_nothing_alone_helps_everything_at_once_is_tried() -> None:
 
 def test_no_four_bit_where_the_device_has_none() -> None:
     assert not any("quant" in each.changes for each in advise(of, SFTOptions(batch_size=1), 1e9, has_nf4=False))
+
+
+def test_ppo_reads_fewer_answers_at_once() -> None:
+    def ppo(options: PPOOptions) -> Estimate:
+        return estimate(BUNDLED_FACTS, options, "ppo", [100] * 16, BF16)
+
+    options = PPOOptions(batch_size=6)
+    found = advise(ppo, options, 0.8 * ppo(options).total_bytes)
+    assert [dict(each.changes) for each in found] == [{"rows_at_once": 3}, {"gradient_checkpointing": True}]
