@@ -89,11 +89,11 @@ class PreferenceReport:
         """True when the whole interval of the gain lies above 0."""
         return self.gain_interval[0] > 0
 
-    def verdict(self) -> str:
-        """Accuracy, baseline and difference in one plain sentence or two."""
+    def verdict(self, kind: str = "held-out") -> str:
+        """Accuracy, baseline and difference in one plain sentence or two; `kind` is what sort of pairs they are."""
         low, high = (100 * each for each in self.gain_interval)
         numbers = (
-            f"{self.accuracy:.1%} of {self.pairs:,} held-out pairs right, "
+            f"{self.accuracy:.1%} of {self.pairs:,} {kind} pairs right, "
             f"'{self.baseline}' {self.baseline_accuracy:.1%}, "
             f"a difference of {100 * self.gain:+.1f} points ({low:+.1f} to {high:+.1f} at 95 %)"
         )

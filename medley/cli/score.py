@@ -133,7 +133,7 @@ def print_pairs(found: "DatasetScores") -> None:
         for name, (pairs, accuracy) in report.buckets.items()
     ]
     print_table(["measure", "value"], rows)
-    click.echo(f"\n{report.verdict()}")
+    click.echo(f"\n{report.verdict(found.split)}")
 
 
 def short(text: str) -> str:

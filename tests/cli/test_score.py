@@ -118,7 +118,7 @@ def test_pairs_are_printed_beside_the_length_rules(stocked: Path, here: Here, tm
     assert "shorter wins                   66.7%\n" in shown
     assert "where 'shorter wins' is wrong  100.0% of 1\n" in shown
     assert "chosen is much shorter         100.0% of 2\n" in shown
-    assert "It does not beat the best length rule: 100.0% of 3 held-out pairs right, 'shorter wins' 66.7%" in shown
+    assert "It does not beat the best length rule: 100.0% of 3 eval pairs right, 'shorter wins' 66.7%" in shown
     found = here("score", "sentiment", "--data", "pairs", "--json", ok=True).json
     assert (found["kind"], found["summary"]["accuracy"], len(found["scores"])) == ("preference", 1.0, 3)
     assert set(found["scores"][0]) == {"chosen_score", "rejected_score", "margin"}
