@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import AdaptionPromptModel, PeftConfig, PeftModel, get_peft_model
+from peft.utils import load_peft_weights, set_peft_model_state_dict
 
 from medley.errors import ParameterError
 from medley.lm.adapter_file import CONFIG_FILE, open_adapter
+from medley.lm.ia3_types import keep_number_types
 from medley.lm.load import leave_unpacked
 from medley.options import check_together, describe
 from trainers.adapter_configs import config_for, lora_config
@@ -52,10 +54,7 @@ def attach_adapter(
     leave_unpacked(model)
     if init_adapter is not None:
         _check_start(options, open_adapter(init_adapter).config.kind)
-        continued = PeftModel.from_pretrained(model, str(init_adapter), is_trainable=True)
-        if continued.peft_config["default"].peft_type == "ADAPTION_PROMPT":
-            _follow_the_base(continued)
-        return continued
+        return continue_adapter(model, init_adapter)
     check_together(options)
     attached = wrap(model, config_for(model, options))
     start_adapter(attached, options, tokenizer, batches)
@@ -95,9 +94,8 @@ def start_adapter(
 ) -> None:
     """Give a fresh adapter its first values, where peft has not given the right ones."""
     kind = kind_of(options)
-    if kind.name == "llama-adapter":
-        _follow_the_base(model)
-    elif "virtual_tokens" in kind.options:
+    _mend(model)
+    if "virtual_tokens" in kind.options:
         start_from_tokens(model, tokenizer, options.prompt_text)
     elif options.init in HOLDING_INITS:
         start_from_weights(model, options.init)
@@ -105,10 +103,38 @@ def start_adapter(
         start_from_rows(model, batches)
 
 
-def _follow_the_base(model: PeftModel) -> None:
-    """peft keeps the forward that the base had when a LLaMA-Adapter was attached; TRL gives it another one later."""
+def continue_adapter(model: Any, folder: Path) -> PeftModel:
+    """The base with the adapter in `folder`, trainable again.
+
+    Raises:
+        ParameterError: a prefix behind a projection, of which only the outcome was saved.
+    """
+    config = PeftConfig.from_pretrained(str(folder))
+    if not config.is_prompt_learning:
+        continued = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+        _mend(continued)
+        return continued
+    if getattr(config, "prefix_projection", False):
+        raise ParameterError(
+            "The prefix to start from was trained with a projection, which is not saved. Start afresh."
+        )
+    config.inference_mode = False  # from_pretrained refuses to make a prompt trainable
+    if config.peft_type == "PROMPT_TUNING":
+        config.prompt_tuning_init = "RANDOM"  # the first values come from the file, not from a tokenizer by its name
+    continued = get_peft_model(model, config)
+    set_peft_model_state_dict(continued, load_peft_weights(str(folder), device="cpu"))
+    return continued
+
+
+def _mend(model: PeftModel) -> None:
+    """What peft leaves in the way of training: where LLaMA-Adapter finds the base's forward, and IA3's number types.
+
+    peft keeps the forward that the base had when a LLaMA-Adapter was attached; TRL gives the base another one later.
+    """
+    keep_number_types(model)
     tuner = model.base_model
-    tuner.forward = lambda *arguments, **named: tuner.model.forward(*arguments, **named)
+    if isinstance(tuner, AdaptionPromptModel):
+        tuner.forward = lambda *arguments, **named: tuner.model.forward(*arguments, **named)
 
 
 def _is_linear(module: torch.nn.Module) -> bool:

@@ -41,6 +41,7 @@ def run_trial(given: Mapping[str, Any]) -> dict[str, Any]:
     import trl  # noqa: F401  # imported before the memory is first looked at, as are all of these
     from peft import PeftModel
 
+    from medley.lm.ia3_types import keep_number_types
     from medley.lm.load import load_base
     from trainers import SFTOptions, TrainWork
     from trainers.adapter_kinds import with_rate
@@ -63,9 +64,9 @@ def run_trial(given: Mapping[str, Any]) -> dict[str, Any]:
         raise ParameterError("The dataset has no eval split to measure on. Import it with one.")
     emit("progress", step=result.steps, total=result.steps, text="Measuring what was forgotten")
     base = load_base(places["base_dir"], quant=options.quant, device=options.device)
-    forgot = measure_forgetting(
-        PeftModel.from_pretrained(base.model, str(result.adapter_dir)), base.tokenizer, given["texts"]
-    )
+    model = PeftModel.from_pretrained(base.model, str(result.adapter_dir))
+    keep_number_types(model)
+    forgot = measure_forgetting(model, base.tokenizer, given["texts"])
     return {
         "eval_loss": result.metrics["eval_loss"],
         "eval_loss_before": result.metrics["eval_loss_before"],

@@ -17,6 +17,7 @@ from torch import nn
 
 from medley.errors import IncompatibleError
 from medley.lm.adapter_file import WEIGHTS_FILE, AdapterFile
+from medley.lm.ia3_types import keep_number_types
 from medley.lm.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class AloneAdapter:
                 raise IncompatibleError(f"{self._label} does not fit this base: {reason[0].rstrip('.')}.") from error
             self._check_tensors(get_peft_model_state_dict(wrapped, adapter_name=NAME, save_embedding_layers=False))
             set_peft_model_state_dict(wrapped, dict(self._tensors), adapter_name=NAME)
+        keep_number_types(wrapped)
         return wrapped.requires_grad_(False).eval()
 
     def _check_tensors(self, expected: dict[str, torch.Tensor]) -> None:

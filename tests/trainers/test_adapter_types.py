@@ -165,11 +165,32 @@ def test_the_held_half_is_not_counted(base: LoadedBase) -> None:
     assert count_trainable(model) == 2 * (4 * 32 + 32 * 4)  # two layers, A (4, 32) and B (32, 4)
 
 
-def test_a_start_from_four_bit_weights(tmp_path: Path) -> None:
-    loaded = load_base(write_tiny_base(tmp_path / "base", hidden_size=64), quant="4bit", device="cpu")
-    before = logits_of(loaded.model)
-    fresh = logits_of(attach_adapter(loaded.model, SFTOptions(rank=4, init="pissa"), None))
-    torch.testing.assert_close(fresh, before, atol=0.05, rtol=0.05)  # the base computes in bf16
+@pytest.mark.parametrize("name", ["dora", "pissa", "ia3", "prefix-tuning", "prompt-tuning", "llama-adapter"])
+def test_every_kind_trains_on_a_four_bit_base(tmp_path: Path, name: str) -> None:
+    folder = write_tiny_base(tmp_path / "base", hidden_size=64)
+    before = logits_of(load_base(folder, quant="4bit", device="cpu").model)
+    loaded = load_base(folder, quant="4bit", device="cpu")
+    model = attach_adapter(loaded.model, SFTOptions(**KINDS[name]), None, tokenizer=loaded.tokenizer)
+    fresh = logits_of(model)
+    if name not in SOFT:
+        torch.testing.assert_close(fresh, before, atol=0.05, rtol=0.05)  # the base computes in bf16
+    model.train()
+    train_by_hand(model, steps=8)
+    assert (logits_of(model) - fresh).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["dora", "ia3", "prefix-tuning", "prompt-tuning", "llama-adapter"])
+def test_training_goes_on_from_every_kind(base: LoadedBase, tiny_base: Path, tmp_path: Path, name: str) -> None:
+    set_seed(0)
+    model = attach_adapter(base.model, SFTOptions(**KINDS[name]), None, tokenizer=base.tokenizer)
+    train_by_hand(model)
+    trained = logits_of(model)
+    folder = save_adapter(model, tmp_path / "saved", base_id=TINY_BASE_ID, base_revision=None)
+    again = attach_adapter(plain_base(tiny_base), SFTOptions(), folder)
+    torch.testing.assert_close(logits_of(again), trained, atol=2e-5, rtol=1e-4)
+    assert count_trainable(again) == count_trainable(model) > 0
+    train_by_hand(again)
+    assert (logits_of(again) - trained).abs().max() > 1e-3
 
 
 @pytest.mark.cuda
