@@ -68,6 +68,7 @@ def show_version(registry: "Registry", version: "Version") -> None:
             "base": base_text(version.base, version.base_revision),
             "aliases": version.aliases,
             "made by": facts.get("trainer"),
+            "reference": facts.get("reference"),
             "method": facts.get("method"),
             "paper": facts.get("paper"),
             "trained on": facts.get("trained_on"),

@@ -80,9 +80,18 @@ def _publish(
         base_revision=base.base_revision,
         parents=[Parent(version.id, role) for role, version in parents],
         recipe=recipe_text(work.spec),
-        metadata={**_metadata(work, result, base, data), "job": work.job.id},
+        metadata={**_metadata(work, result, base, data), **_reference(work, base, parents), "job": work.job.id},
     )
     return version.id
+
+
+def _reference(work: JobWork, base: "Version", parents: list[tuple[str, "Version"]]) -> dict[str, str]:
+    """The policy that the new one was held to, by name: the adapter that it started from, or else the base."""
+    from trainers import TRAINERS
+
+    if TRAINERS[work.spec.params["trainer"]].init_role != "reference":
+        return {}
+    return {"reference": next((version.label for role, version in parents if role == "reference"), base.label)}
 
 
 def recipe_of(spec: JobSpec) -> dict[str, Any]:
