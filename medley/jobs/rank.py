@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from medley.errors import UserError
+from medley.errors import ParameterError, UserError
 from medley.events import Emit, EventLog, ignore_event
 from medley.jobs.ranks import ERROR, EVENTS, PLACES, RESULT, STOP, result_text
 
@@ -49,16 +49,38 @@ def _train(spec: dict[str, Any], folder: Path, *, is_first: bool) -> Any:
     from trainers import TRAINERS, TrainWork
 
     trainer, work = TRAINERS[spec["trainer"]], spec["work"]
+    options = from_mapping(trainer.options_class, spec["options"])
+    take_device(options.device, int(os.environ.get("LOCAL_RANK", "0")), options.num_processes)
     places = {name: Path(work[name]) if work[name] else None for name in PLACES}
     emit: Emit = EventLog(folder / EVENTS).emit if is_first else ignore_event
     return trainer.train(
-        from_mapping(trainer.options_class, spec["options"]),
+        options,
         TrainWork(
             **{**work, **places, "adapters": {ref: Path(path) for ref, path in work["adapters"].items()}},
             emit=emit,
             should_stop=agreed_stop((folder / STOP).exists),
         ),
     )
+
+
+def take_device(device: str, local_rank: int, processes: int) -> None:
+    """Make this rank's own GPU the one that "cuda" means; nothing on a CPU.
+
+    Raises:
+        ParameterError: there are fewer GPUs than processes, or none of the kind that is wanted.
+    """
+    import torch
+
+    from medley.lm.load import choose_device
+
+    name = choose_device(device=device).name
+    if name == "mps":
+        raise ParameterError(f"An Apple GPU trains in one process only, got num_processes={processes}. Leave it at 1.")
+    if name == "cuda":
+        count = torch.cuda.device_count()
+        if processes > count:
+            raise ParameterError(f"num_processes is {processes}, but this machine has {count} GPUs. Lower it.")
+        torch.cuda.set_device(local_rank)
 
 
 def agreed_stop(is_asked: Callable[[], bool]) -> Callable[[], bool]:

@@ -15,6 +15,7 @@ from hub import Registry
 from medley.errors import AdapterFormatError, JobError, ParameterError, ProblemsError
 from medley.jobs import Jobs, JobSpec
 from medley.jobs.process import identify
+from medley.jobs.rank import take_device
 from medley.jobs.ranks import ERROR, RESULT, _outcome, result_text, train_together
 from medley.options import describe, from_mapping
 from tests.jobs.conftest import wait_for_event
@@ -126,6 +127,21 @@ def test_a_script_must_start_the_processes_itself(tiny_base: Path, tmp_path: Pat
     work = TrainWork(base_dir=tiny_base, base_id="org/x", data_dir=tmp_path, out_dir=tmp_path)
     with pytest.raises(ParameterError, match=r"^num_processes is 2, but the training was started with 1\."):
         TRAINERS["sft"].train(SFTOptions(num_processes=2), work)
+
+
+def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU is needed to see which one is asked for."""
+    import torch
+
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    take_device("auto", 1, 2)
+    take_device("cpu", 1, 2)
+    assert taken == [1]
+    with pytest.raises(ParameterError, match=r"^num_processes is 3, but this machine has 2 GPUs\. Lower it\.$"):
+        take_device("cuda", 2, 3)
 
 
 def test_what_the_first_process_tells(tmp_path: Path) -> None:
