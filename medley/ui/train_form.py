@@ -63,6 +63,17 @@ def base_choices(workspace: Workspace) -> list[str]:
     return [default, *others] if default else others
 
 
+def base_under(workspace: Workspace, *adapters: str) -> str | None:
+    """The base of the first of these adapters that is known, so that a link to the form needs not name it."""
+    from medley.jobs import base_of
+
+    for name in adapters:
+        found = attempt(lambda name=name: base_of(workspace.registry, workspace.version(name, "adapter")).name)[0]
+        if found:
+            return found
+    return None
+
+
 def data_choices(workspace: Workspace, trainer: str) -> list[str]:
     """The datasets that the trainer can learn from, those of the kind it is made for first."""
     return [name for kind in TRAINERS[trainer].data_kinds for name in workspace.names("dataset", data_kinds=(kind,))]

@@ -210,8 +210,8 @@ def load(workspace: Workspace, request: gr.Request) -> list[Any]:
     data, name = query_value(request, "data"), query_value(request, "name")
     trainer = train_form.wanted_trainer(workspace, query_value(request, "trainer"), data)
     bases = train_form.base_choices(workspace)
-    base = query_value(request, "base") or (bases[0] if bases else None)
     start, reward = query_value(request, "from") or START, query_value(request, "reward")
+    base = query_value(request, "base") or train_form.base_under(workspace, start, reward) or next(iter(bases), None)
     datasets = train_form.data_choices(workspace, trainer)
     chosen = train_form.chosen_data(datasets, data)
     values = [
