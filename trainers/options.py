@@ -7,7 +7,7 @@ A trainer that needs another default declares the field again.
 from dataclasses import dataclass
 
 from medley.options import option
-from trainers.adapter_kinds import ADAPTER_KINDS, INITS, contradictions
+from trainers.adapter_kinds import ADAPTER_KINDS, INITS, RATES, contradictions
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ class AdapterOptions:
 class AdapterTypeOptions(AdapterOptions):
     """For trainers that can train every kind of adapter: which one, and what shapes those that are not LoRA."""
 
-    adapter: str = option("lora", "Kind of adapter; each has options of its own.", choices=tuple(ADAPTER_KINDS))
+    adapter: str = option(
+        "lora", f"Kind of adapter, each with options and a rate of its own: {RATES}.", choices=tuple(ADAPTER_KINDS)
+    )
     virtual_tokens: int = option(
         20, "Tokens that prompt-tuning and prefix-tuning put in front.", low=1, high=4096, advanced=True
     )

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from medley.options import option
-from trainers.adapter_kinds import RATES
 from trainers.options import AdapterTypeOptions, CommonOptions, EpochOptions, SampleOptions
 
 
@@ -16,5 +15,5 @@ class SFTOptions(SampleOptions, AdapterTypeOptions, CommonOptions, EpochOptions)
     """
 
     learning_rate: float | None = option(
-        None, f"Peak learning rate; when empty that of the adapter's kind: {RATES}.", above=0, high=10
+        None, "Peak learning rate; when empty, that of the adapter's kind.", above=0, high=10
     )

@@ -137,7 +137,7 @@ TRAINERS: dict[str, Trainer] = {
         ),
         Trainer(
             "grpo",
-            "Align by comparing answers",
+            "Align by reward",
             ("prompts", "sft", "preference", "unpaired"),
             GRPOOptions,
             "trainers.grpo",

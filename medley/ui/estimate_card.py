@@ -19,8 +19,8 @@ NAME = "estimate"  # stands for the name that need not be chosen yet
 SHADES = 8
 
 
-def estimate_card(workspace: Workspace, recipe: Mapping[str, Any]) -> str:
-    """Memory, steps and time of the run that a recipe describes; where it will not fit, what would.
+def estimate_parts(workspace: Workspace, recipe: Mapping[str, Any]) -> tuple[str, list[tuple[str, str]]]:
+    """The memory that a recipe's run needs, or what would fit where it is too much, and facts about its length.
 
     Raises:
         ProblemsError, BaseModelError: what is wrong with it, or why nothing is known yet.
@@ -31,7 +31,7 @@ def estimate_card(workspace: Workspace, recipe: Mapping[str, Any]) -> str:
     unchecked = {**options, "check_memory": False}
     spec = train_spec(workspace.registry, trainer, **inputs, name=NAME, options=unchecked)
     refused = attempt(lambda: check_can_fit(workspace.registry, spec))[1]
-    return refused + memory_bar(found, total_memory(spec.params["device"])) + _facts(found)
+    return refused + memory_bar(found, total_memory(spec.params["device"])), _facts(found)
 
 
 def memory_bar(found: "Estimate", has_bytes: int | None) -> str:
@@ -66,13 +66,12 @@ def _fit_chip(total: float, has_bytes: int | None) -> str:
     return markup.chip("tight", "warn") if total > TIGHT_SHARE * has_bytes else markup.chip("fits", "good")
 
 
-def _facts(found: "Estimate") -> str:
-    pairs = [
+def _facts(found: "Estimate") -> list[tuple[str, str]]:
+    return [
         ("Steps", count_text(found.steps)),
         ("Longest row", f"about {count_text(found.longest_row)} tokens"),
         ("Time", f'<span title="{markup.escape(found.basis)}">{markup.escape(time_text(found.seconds))}</span>'),
     ]
-    return markup.facts(pairs)
 
 
 def time_text(seconds: tuple[float, float] | None) -> str:

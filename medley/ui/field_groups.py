@@ -23,6 +23,7 @@ FOLDS: dict[str, tuple[str, ...]] = {  # in the order of the form
         "lam",
         "whiten_advantages",
     ),
+    "Optimizer and checkpoints": ("lr_schedule", "warmup_share"),
     "Machine and files": ("device", "num_processes", "check_memory", "gradient_checkpointing", "log_to"),
     "Samples while it learns": ("samples", "sample_tokens", "sample_every"),
 }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PAGE_OF = {"train": "train", "merge": "merge", "import": "data", "mix": "data", "compare-types": "train"}
 STOPPABLE = ("queued", "running")
+LEADING = {"objective/scores": "reward", "reward": "reward", "loss": "loss"}  # the curve that stands for a run
 
 
 def job_rows(workspace: Workspace, listed: Sequence["Job"], *, can_stop: bool = True) -> str:
@@ -29,10 +30,11 @@ def job_row(job: "Job", view: RunView, *, can_stop: bool) -> str:
         f"{markup.when(job.finished or job.started or job.created)} · <span class=m-mono>{markup.escape(job.id)}</span>"
     )
     stop = markup.action("Stop", "job", job.id) if job.state in STOPPABLE and can_stop else "<span></span>"
-    curve = [value for _, value in view.curve("loss")]
+    name = next((name for name in LEADING if view.curve(name)), "loss")
+    curve = [value for _, value in view.curve(name)]
     return (
         f'<div class="m-job"><div>{title}<small>{since}</small></div><div>{markup.chip(job.state)}</div>'
-        f"<div>{progress(job, view)}</div><div>{charts.sparkline(curve, 'loss')}</div>{stop}</div>"
+        f"<div>{progress(job, view)}</div><div>{charts.sparkline(curve, LEADING[name])}</div>{stop}</div>"
     )
 
 
@@ -62,8 +64,8 @@ def _outcome(job: "Job", view: RunView) -> str:
     if job.error and job.state != "done":
         return markup.escape(job.error.splitlines()[0][:200])
     took = f"in {duration_text(took_seconds(job))}" if job.started else ""
-    loss = view.latest.get("eval_loss", view.latest.get("loss"))
-    measured = f"loss {number_text(loss)}" if loss is not None else ""
+    last = next((name for name in ("objective/scores", "reward", "eval_loss", "loss") if name in view.latest), None)
+    measured = f"{LEADING.get(last, 'loss')} {number_text(view.latest[last])}" if last else ""
     made = markup.link("registry", job.output_name, {"name": job.output_name}) if job.result else ""
     return " · ".join(part for part in (made, measured, took) if part)
 

@@ -17,6 +17,7 @@ from trainers.rewards import REWARDS
 
 WORDS = ("reward", "rewards")  # options whose value is a list of such words
 WATCHED = ("gold_reward",)  # options whose value is such a list too, mostly empty or of one word
+ADD_UP = "Tick one or more; they add up, each with its weight."
 NEEDS_ARGUMENT = tuple(name for name, function in REWARDS.items() if function.needs)
 
 
@@ -47,7 +48,7 @@ def build_picker(option: Option, prefix: str) -> RewardPicker:
     """The three controls, filled from the option's default; reward models are offered once the page is loaded."""
     shown, argument, weights = split_words(option.default)
     picks = gr.CheckboxGroup(
-        reward_choices(), value=shown, label="What is rewarded", info=option.help, elem_id=f"{prefix}-{option.name}",
+        reward_choices(), value=shown, label="What is rewarded", info=ADD_UP, elem_id=f"{prefix}-{option.name}",
         elem_classes="m-choices",
     )  # fmt: skip
     with gr.Row(elem_classes="m-fields"):

@@ -36,8 +36,8 @@ def more_charts(view: RunView, beside: RunView | None = None) -> str:
     return _grid(drawn, view, beside) if drawn else '<p class="m-quiet">Nothing else was measured yet.</p>'
 
 
-def headline(view: RunView) -> list[tuple[str, float]]:
-    """The newest values of the main charts' curves, with their names: at most six."""
+def headline(view: RunView, limit: int | None = None) -> list[tuple[str, float]]:
+    """The newest values of the main charts' curves, with their names: the first `limit`, or all."""
     found = []
     for chart in (each for each in CHARTS if each.is_main):
         here = {legend: view.latest[metric] for metric, legend in chart.curves.items() if metric in view.latest}
@@ -45,7 +45,7 @@ def headline(view: RunView) -> list[tuple[str, float]]:
             is_whole = chart.title.lower() in legend  # "eval loss" needs no "loss" before it
             name = legend if is_whole else chart.title if len(here) == 1 else f"{chart.title}, {legend}"
             found.append((name[:1].upper() + name[1:], value))
-    return found[:6]
+    return found[:limit]
 
 
 def _grid(drawn: Sequence[Chart], view: RunView, beside: RunView | None, *, has_large: bool = False) -> str:

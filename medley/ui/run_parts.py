@@ -12,6 +12,7 @@ from medley.ui.workspace import Workspace, attempt
 
 SAMPLES_SHOWN = 24
 LOG_LINES = 80
+MEASURED_SHOWN = 6
 NOT_A_SCORE = ("time", "step", "number")
 STATE_WORDS = {"queued": "Queued", "running": "Running", "stopping": "Stopping", "done": "Done", "failed": "Failed",
                "stopped": "Stopped", "lost": "Lost"}  # fmt: skip
@@ -98,7 +99,7 @@ def _measured(job: Job, view: RunView) -> list[tuple[str, str]]:
     pairs = []
     if view.total:
         pairs.append(("Step", f"{view.step} of {view.total}"))
-    pairs += [(name, number_text(value)) for name, value in run_charts.headline(view)]
+    pairs += [(name, number_text(value)) for name, value in run_charts.headline(view, MEASURED_SHOWN)]
     if view.checkpoints:
         pairs.append(("Checkpoint", f"step {view.checkpoints[-1][0]}"))
     if job.started:

@@ -70,6 +70,9 @@ def _distance(numbers: Mapping[str, float]) -> list[tuple[bool, str]]:
 
 def next_steps(workspace: Workspace, job: Job) -> str:
     """The ways on from a finished run, the most useful first."""
+    if job.kind == "compare-types" and job.state == "done":
+        table = markup.button_link("registry", "See the table", {"name": job.output_name}, is_primary=True)
+        return f'<div class="m-side m-next">{table}</div>'
     version = _made(workspace, job)
     if version is None:
         return ""

@@ -81,10 +81,10 @@ def _controls(trainer: str, options: Sequence[Option]) -> list[gr.components.For
 
 
 def shown_for_kind(trainer: str, preset: str, kind: str) -> list[Any]:
-    """For each control: shown where it shapes this kind of adapter, and the rate that the preset has for it."""
+    """The preset's note, then for each control: shown where it shapes this kind, and the preset's rate for it."""
     options = fields_of(trainer)
     values = dict(zip((each.name for each in options), preset_values(trainer, preset, kind), strict=True))
-    updates: list[Any] = []
+    updates: list[Any] = [preset_note(trainer, preset, kind)]
     for option in options:
         if option.name == "learning_rate":
             updates.append(gr.update(value=values[option.name]))
@@ -95,13 +95,12 @@ def shown_for_kind(trainer: str, preset: str, kind: str) -> list[Any]:
     return updates
 
 
-def preset_note(trainer: str, preset: str) -> str:
+def preset_note(trainer: str, preset: str, kind: str = PLAIN_KIND) -> str:
     """What the preset is for, what it sets and where that comes from."""
-    chosen = PRESETS[preset]
-    values = ", ".join(
-        f"{label_of(name).lower()} {_plain(value)}" for name, value in values_of(preset, trainer).items()
-    )
-    source = f" Source: {chosen.sources[trainer]}." if trainer in chosen.sources else ""
+    chosen, said = PRESETS[preset], values_of(preset, trainer, kind)
+    values = ", ".join(f"{label_of(name).lower()} {_plain(value)}" for name, value in said.items())
+    is_sourced = trainer in chosen.sources and kind == PLAIN_KIND
+    source = f" Source: {chosen.sources[trainer]}." if is_sourced else ""
     text = f"{chosen.summary} It sets {values or 'nothing beside the defaults'}.{source}"
     return f'<p class="m-quiet">{markup.escape(text)}</p>'
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medley.ui import markup
-from medley.ui.estimate_card import estimate_card
+from medley.ui.estimate_card import estimate_parts
 from medley.ui.numbers import count_text
 from medley.ui.train_fields import fields_of, read_options
-from medley.ui.workspace import Workspace, shown
+from medley.ui.workspace import Workspace, attempt, shown
 
 START = "a fresh adapter"
 
@@ -71,5 +71,6 @@ def forecast(workspace: Workspace, recipe: dict[str, Any]) -> str:
         pairs.append(("Measured", f"every {options['eval_every']} {unit}" if is_measured else "never"))
     if "save_every" in options:
         pairs.append(("Saved", f"every {options['save_every']} {unit}, so that a stopped run can go on"))
-    needs = shown(lambda: estimate_card(workspace, recipe))
-    return needs + markup.facts([(name, markup.escape(text)) for name, text in pairs])
+    needs, problem = attempt(lambda: estimate_parts(workspace, recipe))
+    bar, length = needs or (problem, [])
+    return bar + markup.facts([*length, *((name, markup.escape(text)) for name, text in pairs)])

@@ -81,7 +81,8 @@ def build(workspace: Workspace) -> Form:
         with gr.Column(scale=2):
             with gr.Column(elem_classes="m-panel"):
                 gr.HTML(markup.heading("1. What for"))
-                goal = gr.Radio(train_form.goals(), value=TRAINERS[first].goal, label="Goal", elem_id="train-goal")
+                goal = gr.Radio(train_form.goals(), value=TRAINERS[first].goal, label="Goal", elem_id="train-goal",
+                                elem_classes="m-choices")  # fmt: skip
                 method = gr.Radio([first], value=first, label="Method", visible=False, elem_id="train-method")
                 note = gr.HTML(train_form.trainer_note(first), min_height=40, elem_id="train-note")
             with gr.Column(elem_classes="m-panel"):
@@ -126,7 +127,8 @@ def _listen(workspace: Workspace, form: Form) -> None:
         )
         filled.then(**one)
         if fields.kind:
-            shaped = fields.kind.input(partial(shown_for_kind, fields.trainer), chosen, list(fields.controls), **QUIET)
+            shown = [fields.preset_note, *fields.controls]
+            shaped = fields.kind.input(partial(shown_for_kind, fields.trainer), chosen, shown, **QUIET)
             shaped.then(**one)
     gr.on(_triggers(form.shared), **look, trigger_mode="always_last")
     chosen = form.goal.input(
@@ -171,7 +173,7 @@ def begin_training(
 
 def fill(trainer: str, preset: str, kind: str = PLAIN_KIND) -> list[Any]:
     """A preset's note and the values of all controls."""
-    return [preset_note(trainer, preset), *preset_values(trainer, preset, kind)]
+    return [preset_note(trainer, preset, kind), *preset_values(trainer, preset, kind)]
 
 
 def choose_goal(workspace: Workspace, goal: str, data: str | None) -> list[Any]:

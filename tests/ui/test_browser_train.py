@@ -64,7 +64,7 @@ def swap_goals(page: "Page") -> None:
         ("Train a reward model", "reward"),
     ):
         page.get_by_role("radio", name=goal).check()
-        page.get_by_role("button", name=f"More of {trainer.upper()}").locator("visible=true").wait_for()
+        page.locator(f"#preset-{trainer}").wait_for()
         page.locator("#train-plan").get_by_text(f"medley train {trainer}").wait_for()
         page.locator("#train-plan").get_by_text("--data pairs").wait_for()
         assert page.locator("#train-goal").bounding_box() == top

@@ -41,6 +41,7 @@ def test_goals_come_in_the_order_of_the_table() -> None:
     assert train_form.goals() == [
         "Teach by examples", "Train a reward model", "Align by preferences", "Align by reward"]  # fmt: skip
     assert train_form.trainers_of("Align by preferences") == ["dpo", "kto"]
+    assert train_form.trainers_of("Align by reward") == ["ppo", "grpo"]
     assert "Learns from prompts (questions without answers); also takes examples" in train_form.trainer_note("ppo")
 
 
@@ -53,7 +54,9 @@ def test_values_of_one_trainer_are_found_among_all() -> None:
 
 
 def test_another_kind_of_adapter_hides_what_does_not_shape_it() -> None:
-    updates = dict(zip(names("sft"), train_fields.shown_for_kind("sft", "quick", "ia3"), strict=True))
+    note, *shown = train_fields.shown_for_kind("sft", "quick", "ia3")
+    updates = dict(zip(names("sft"), shown, strict=True))
+    assert "It sets epochs 1, max length 512." in note
     assert [updates[name]["visible"] for name in ("rank", "targets", "virtual_tokens")] == [False, True, False]
     assert updates["learning_rate"]["value"] == ""  # the kind's own
     values = dict(zip(names("sft"), train_fields.preset_values("sft", "quick", "ia3"), strict=True))

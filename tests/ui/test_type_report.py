@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from hub import Registry
+from hub import Registry, Version
 from medley.jobs.type_report import REPORT_TYPE, TypeRow, write_report
-from medley.ui import version_view
+from medley.ui import train, types_form, version_view
 from medley.ui.scatter import Spot, pareto, scatter
 from medley.ui.type_report_view import rows_view
 from medley.ui.workspace import Workspace
@@ -51,3 +51,32 @@ def test_a_reports_page_shows_it(workspace: Workspace, registry: Registry, tmp_p
     html = version_view.card(workspace, workspace.version("types"))
     assert html.index("<b>lora</b>") < html.index("<b>ia3</b>")
     assert "Learning and forgetting" in html
+
+
+def test_types_are_compared_from_the_page(workspace: Workspace, dataset: Version, base: Version) -> None:
+    numbers = [each.default for each in types_form.numbers_of()]
+    address, notice = types_form.start(workspace, "tiny-base", "sums", "types", ["lora", "ia3"], 4, *numbers[1:])
+    assert notice == ""
+    job_id = address.partition("job=")[2]
+    workspace.jobs.stop(job_id, now=True)
+    spec = workspace.jobs.spec(job_id)
+    assert (spec.kind, spec.params["options"]["types"], spec.params["options"]["max_steps"]) == (
+        "compare-types", ["lora", "ia3"], 4)  # fmt: skip
+    assert "Compare lora, ia3 on sums:v1" in train.runs_card(workspace)
+
+
+def test_what_is_wrong_with_a_comparison_is_said(workspace: Workspace, dataset: Version, base: Version) -> None:
+    numbers = [each.default for each in types_form.numbers_of()]
+    for data, name, picks, sentence in (
+        ("", "types", ["lora"], "Choose a dataset of examples."),
+        ("sums", " ", ["lora"], "Give the report a name"),
+        ("sums", "types", [], "Name at least one type of lora"),
+    ):
+        address, notice = types_form.start(workspace, "tiny-base", data, name, picks, *numbers)
+        assert (address, sentence in notice) == ("", True), notice
+    assert workspace.jobs.list() == []
+
+
+def test_a_visitor_compares_no_types(read_only: Workspace) -> None:
+    numbers = [each.default for each in types_form.numbers_of()]
+    assert "switched off here" in types_form.start(read_only, "tiny-base", "sums", "types", ["lora"], *numbers)[1]
