@@ -63,7 +63,7 @@ def attach_adapter(
 
 def _check_start(options: AdapterOptions, kind: str) -> None:
     """Nothing, if a trainer of these options can go on from an adapter of this kind."""
-    kinds = next((each.choices for each in describe(type(options)) if each.name == "adapter"), ("lora", "dora"))
+    kinds = next((each.choices for each in describe(type(options)) if each.name == "adapter"), ("lora",))
     if kind not in kinds:
         raise ParameterError(
             f"This trainer goes on from adapters of type {', '.join(kinds)}, but the one to start from is {kind}."

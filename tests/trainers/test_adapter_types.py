@@ -14,9 +14,10 @@ from medley.errors import ParameterError
 from medley.lm.adapter_file import file_sha256, open_adapter
 from medley.lm.load import LoadedBase, load_base
 from tests.tiny_model import TINY_BASE_ID, write_tiny_base
-from trainers import RewardOptions, SFTOptions, TrainResult
+from trainers import SFTOptions, TrainResult
 from trainers.adapter import attach_adapter, save_adapter
 from trainers.adapter_starts import count_trainable, olora, pissa
+from trainers.ppo_options import PPOOptions
 
 RunSFT = Callable[..., TrainResult]
 KINDS: dict[str, dict[str, Any]] = {
@@ -235,10 +236,8 @@ def test_a_trainer_of_lora_does_not_go_on_from_another_kind(base: LoadedBase, tm
     ia3 = attach_adapter(base.model, SFTOptions(adapter="ia3"), None)
     folder = save_adapter(ia3, tmp_path / "ia3", base_id=TINY_BASE_ID, base_revision=None)
     with pytest.raises(ParameterError) as caught:
-        attach_adapter(ia3.unload(), RewardOptions(), folder)
-    assert str(caught.value) == (
-        "This trainer goes on from adapters of type lora, dora, but the one to start from is ia3."
-    )
+        attach_adapter(ia3.unload(), PPOOptions(), folder)
+    assert str(caught.value) == ("This trainer goes on from adapters of type lora, but the one to start from is ia3.")
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,12 @@ def mean_logps(base_dir: Path, adapter_dir: Path | None, data_dir: Path, answer:
     return sum(totals) / len(totals)
 
 
+@pytest.mark.parametrize("use_dora", [False, True])
 def test_the_reference_is_the_adapter_to_start_from_and_not_the_base(
-    run_dpo: RunDPO, tiny_base: Path, pairs: Path, make_adapter: Callable[..., Path]
+    run_dpo: RunDPO, tiny_base: Path, pairs: Path, make_adapter: Callable[..., Path], use_dora: bool
 ) -> None:
     """Before the first step policy and reference are one function: margins are 0, log-probabilities the adapter's."""
-    start = make_adapter("start", r=3)
+    start = make_adapter("start", r=3, use_dora=use_dora)
     events: list[dict[str, Any]] = []
     run_dpo("run", DPOOptions(max_steps=3, learning_rate=1e-2, **FAST), init_adapter=start, emit=collect(events))
     measured = next(event for event in events if "eval_loss" in event)
