@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from medley.errors import IncompatibleError
 from medley.lm.adapter_file import file_sha256, open_adapter
+from medley.options import from_mapping
 from tests.tiny_model import TINY_BASE_ID, write_tiny_base
 from tests.trainers.test_ppo_parts import write_reward_adapter
 from tests.trainers.test_sft import adapter_digest, collect
 from trainers import TRAINERS, TrainResult
 from trainers.ppo_options import PPOOptions
 
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 RunPPO = Callable[..., TrainResult]
 METRICS = {
     *("objective/scores", "objective/kl", "objective/non_score_reward", "objective/rlhf_reward", "objective/entropy"),
@@ -155,6 +158,15 @@ def test_the_options_name_their_adapters_and_take_pinned_ones() -> None:
     assert row.adapters_in(options) == ("judge:v2", "other")
     pinned = row.with_adapters(options, {"judge:v2": "sha256:11", "other": "sha256:22"})
     assert (pinned.reward, pinned.gold_reward) == (("sentiment", "sha256:11=0.5"), ("sha256:22=1", "sha256:11=1"))
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("ppo-*.yaml")), ids=lambda path: path.name)
+def test_shipped_recipes_hold_options(path: Path) -> None:
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert recipe["trainer"] == "ppo"
+    options = from_mapping(PPOOptions, recipe["options"])
+    assert options.gold_reward
+    assert TRAINERS["ppo"].adapters_in(options) == ()  # nothing but functions, so that it runs on a fresh registry
 
 
 def test_it_trains_on_a_four_bit_base(run_ppo: RunPPO, tmp_path: Path) -> None:
