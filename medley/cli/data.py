@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from medley.cli.data_look import overlap, preview, show
+from medley.cli.data_look import check, overlap, preview, show
 from medley.cli.data_mix import mix
 from medley.cli.follow import submit
 from medley.cli.output import json_option
@@ -14,7 +14,7 @@ from medley.corpus.report import PROVENANCE
 
 @click.group()
 def data() -> None:
-    """Datasets: list, show, import, mix, preview, overlap, export."""
+    """Datasets: list, show, check, import, mix, preview, overlap, export."""
 
 
 @data.command("list")
@@ -62,5 +62,5 @@ def export(name: str, out: Path) -> None:
     click.echo(f"Wrote {export_rows(version.path, out)}.")
 
 
-for command in (show, preview, overlap, mix):
+for command in (show, check, preview, overlap, mix):
     data.add_command(command)

@@ -1,4 +1,4 @@
-"""`medley data show`, `preview` and `overlap`: what is in a dataset, and what a model will see of it."""
+"""`medley data show`, `check`, `preview` and `overlap`: what is in a dataset, and what a model will see of it."""
 
 import os
 from collections.abc import Sequence
@@ -169,6 +169,28 @@ def overlap(name: str, other: str, as_json: bool) -> None:
     click.echo(f"{found.found} of {found.items} items stand in {found.rows} rows; {found.compared} were long enough.")
     for each in found.examples:
         click.echo(f"  item {each['item']}, row {each['row']}: {harmless(each['text'])}")
+
+
+@click.command()
+@click.argument("name")
+@base_option
+@length_option
+@json_option
+def check(name: str, base: str | None, max_length: int, as_json: bool) -> None:
+    """The twelve silent mistakes, looked for in a dataset with a base; the default base when none is named."""
+    from hub import open_registry
+    from medley.corpus import read_report, read_rows
+    from medley.corpus.checks import check_dataset
+
+    registry = open_registry()
+    folder = registry.get(name, kind="dataset").path
+    rows = read_rows(folder, "train")
+    found = check_dataset(read_report(folder), rows, tokenizer_of(registry, base), max_length=max_length)
+    if as_json:
+        print_json([each.to_json() for each in found])
+        return
+    print_table(["", "mistake", "state", "found"],
+                [(each.mistake.number, each.mistake.name, each.state, each.text) for each in found])  # fmt: skip
 
 
 def tokenizer_of(registry: "Registry", base: str | None) -> "PreTrainedTokenizerBase":

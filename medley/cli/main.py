@@ -31,7 +31,7 @@ COMMANDS: dict[str, Entry] = {
     "app": Entry("medley.cli.serve", "app", "Serve the app in a browser."),
     "demo": Entry("medley.cli.demo", "demo", "The whole loop on the bundled base, in minutes on a CPU."),
     "base": Entry("medley.cli.base", "base", "Base models: list, show, add."),
-    "data": Entry("medley.cli.data", "data", "Datasets: list, show, import, mix, preview, overlap, export."),
+    "data": Entry("medley.cli.data", "data", "Datasets: list, show, check, import, mix, preview, overlap, export."),
     "adapter": Entry(
         "medley.cli.adapter", "adapter", "Adapters: list, show, import, export, verify, alias, lineage, rm."
     ),

@@ -72,6 +72,22 @@ def encode(
     return _encode_batch([row], tokenizer, max_length, answer, end_token_ids(tokenizer))[0]
 
 
+def encode_rows(
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None,
+    answer: str | None = None,
+    emit: Emit = ignore_event,
+) -> list[Encoded]:
+    """As `encode`, for many rows at once, in order; none is left out."""
+    ends, encoded = end_token_ids(tokenizer), []
+    for start in range(0, len(rows), BATCH_ROWS):
+        encoded += _encode_batch(rows[start : start + BATCH_ROWS], tokenizer, max_length, answer, ends)
+        emit("progress", step=min(start + BATCH_ROWS, len(rows)), total=len(rows), text="Tokenising")
+    return encoded
+
+
 def encode_all(
     rows: Sequence[Row],
     tokenizer: PreTrainedTokenizerBase,
@@ -88,10 +104,7 @@ def encode_all(
         DatasetError: no row is left, or as `encode`.
         IncompatibleError: the chat template refuses the roles of a row.
     """
-    ends, encoded = end_token_ids(tokenizer), []
-    for start in range(0, len(rows), BATCH_ROWS):
-        encoded += _encode_batch(rows[start : start + BATCH_ROWS], tokenizer, max_length, answer, ends)
-        emit("progress", step=min(start + BATCH_ROWS, len(rows)), total=len(rows), text="Tokenising")
+    encoded = encode_rows(rows, tokenizer, max_length=max_length, answer=answer, emit=emit)
     report = report_tokens(rows, encoded, tokenizer, max_length=max_length)
     kept = [each for row, each in zip(rows, encoded, strict=True) if any(each.trained) or is_bare(row)]
     if not kept:
@@ -117,11 +130,9 @@ def token_reports(
     Raises:
         DatasetError, IncompatibleError: as `encode`.
     """
-    ends, reports = end_token_ids(tokenizer), {}
+    reports = {}
     for part in answers_of(rows[0]) if rows else ():
-        encoded: list[Encoded] = []
-        for start in range(0, len(rows), BATCH_ROWS):
-            encoded += _encode_batch(rows[start : start + BATCH_ROWS], tokenizer, max_length, part, ends)
+        encoded = encode_rows(rows, tokenizer, max_length=max_length, answer=part)
         reports[part or "prompt"] = report_tokens(rows, encoded, tokenizer, max_length=max_length)
     return reports
 

@@ -21,6 +21,7 @@ def run(work: JobWork) -> str:
     """The id of the trained version."""
     from medley.options import from_mapping
     from trainers import TRAINERS, TrainWork
+    from trainers.learning_rate import rate_warning
 
     params = work.spec.params
     trainer = TRAINERS[params["trainer"]]
@@ -36,6 +37,9 @@ def run(work: JobWork) -> str:
     if options.check_memory:
         check_fits_now(work.spec, base_dir, data.path)
     with tracked(work.emit, options.log_to, work.job.folder, work.job.id) as emit:
+        warning = rate_warning(trainer.name, options)
+        if warning:
+            emit("warning", text=warning)
         task = TrainWork(
             base_dir=base_dir,
             base_id=str(base.base),

@@ -1,25 +1,22 @@
-"""One dataset: what the import did, its rows, the tokens a model will see of a row, and how long the rows are."""
+"""One dataset: what the import did and its rows; its tokens, lengths and checks are in `medley.ui.data_tokens`."""
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-from medley.corpus import ImportReport, dataset_statistics, read_report, read_rows
+from medley.corpus import ImportReport, read_report, read_rows
 from medley.corpus.formats import KINDS
-from medley.ui import charts, markup
+from medley.ui import markup
+from medley.ui.data_tokens import checks_html, statistics_html, tokens_html
 from medley.ui.numbers import count_text, plural
 from medley.ui.train_form import base_choices
 from medley.ui.workspace import Workspace, attempt, shown
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
 ROWS_SHOWN = 8
-MAX_COUNTED = 5000  # rows tokenised for the statistics; more are sampled evenly
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+PROVENANCE_WORDS = {"human": "people", "generated": "a model", "mixed": "people and models"}
 LEARNED = ("completion", "chosen")  # the parts of a row that training raises
 
 
@@ -56,6 +53,8 @@ def build(workspace: Workspace) -> DataPanel:
             tokens = gr.HTML(elem_id="data-tokens", min_height=320)
         with gr.Tab("Statistics") as counted:
             statistics = gr.HTML(elem_id="data-statistics", min_height=320)
+        with gr.Tab("Silent mistakes") as checked:
+            checks = gr.HTML(elem_id="data-checks", min_height=320)
     filters = [reference, split, search, start]
     for each in (split, search, start):
         each.change(partial(rows_html, workspace), filters, rows, **QUIET)
@@ -64,7 +63,8 @@ def build(workspace: Workspace) -> DataPanel:
     seen.select(**look)
     for each in (base, number, length):
         each.input(**look)
-    counted.select(partial(statistics_html, workspace), [reference, base, length], statistics, api_visibility="private")
+    for tab, draw, place in ((counted, statistics_html, statistics), (checked, checks_html, checks)):
+        tab.select(partial(draw, workspace), [reference, base, length], place, api_visibility="private")
     return DataPanel(reference, summary, rows, base)
 
 
@@ -78,8 +78,7 @@ def head(workspace: Workspace, reference: str) -> str:
     text = f"{plural(int(known.get('rows') or 0), 'row')}, {known.get('format')} format, from {known.get('source')}"
     train = markup.button_link("train", "Train on it", {"data": version.name}, is_primary=True)
     record = markup.button_link("registry", "In the registry", {"name": version.label})
-    can_train = known.get("kind") == "sft"
-    return markup.page_head(version.label, text, (train if can_train else "") + record + back)
+    return markup.page_head(version.label, text, train + record + back)
 
 
 def show(workspace: Workspace, reference: str) -> list[Any]:
@@ -110,6 +109,7 @@ def summary_html(report: ImportReport) -> str:
             ", ".join(f"{count_text(count)} {split}" for split, count in sorted(report.prompts.items(), reverse=True)),
         ),
         ("Licence", report.licence or "not stated"),
+        ("Written by", PROVENANCE_WORDS.get(report.provenance or "", "not known")),
     ]
     if report.unused_columns:
         pairs.append(("Columns not used", ", ".join(report.unused_columns)))
@@ -171,89 +171,3 @@ def _row(number: int, row: dict[str, Any]) -> str:
         "" if "label" not in row else markup.chip("bad answer", "bad") if is_bad else markup.chip("good answer", "good")
     )
     return f'<div class="m-row"><p class="m-quiet m-gap">row {number} {mark}</p>{parts}</div>'
-
-
-def tokenizer_of(workspace: Workspace, base: str) -> "PreTrainedTokenizerBase":
-    """A base's tokenizer; the bundled base is unpacked at first need."""
-    from transformers import AutoTokenizer
-
-    from medley.jobs import base_folder
-
-    folder: Path = base_folder(workspace.registry, workspace.version(base, "base"))
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
-
-def tokens_html(workspace: Workspace, reference: str, base: str, number: float | None, length: float | None) -> str:
-    """The very tokens of one row, the trained ones coloured and the end of the turn framed."""
-
-    def draw() -> str:
-        from medley.corpus.tokens import preview
-
-        rows = read_rows(workspace.version(reference, "dataset").path, "train")
-        row = rows[min(max(1, int(number or 1)), len(rows)) - 1]
-        tokens = preview(row, tokenizer_of(workspace, base), max_length=int(length or 1024))
-        trained = sum(token.trained for token in tokens)
-        note = f"{plural(len(tokens), 'token')}, {count_text(trained)} of them trained. "
-        legend = (
-            '<span class="m-legend"><span class="m-trained">trained</span> <span class="m-special">special'
-            '</span> <span class="m-trained m-end">end of the answer</span></span>'
-        )
-        return f'<p class="m-quiet m-gap">{note}{legend}</p><div class="m-tokens">{"".join(map(_token, tokens))}</div>'
-
-    return shown(draw)
-
-
-def _token(token: Any) -> str:
-    names = {"m-trained": token.trained, "m-special": token.is_special, "m-end": token.trained and token.is_special}
-    css = " ".join(name for name, holds in names.items() if holds)
-    text = markup.escape(token.text).replace("\n", "↵\n")
-    return f'<span class="{css}" title="token {token.id}">{text}</span>'
-
-
-def statistics_html(workspace: Workspace, reference: str, base: str, length: float | None) -> str:
-    """How long the rows are in a base's tokens, and what that means for training."""
-
-    def draw() -> str:
-        from medley.corpus.tokens import encode_all
-
-        folder = workspace.version(reference, "dataset").path
-        rows = read_rows(folder, "train")
-        step = max(1, len(rows) // MAX_COUNTED)
-        limit = int(length or 1024)
-        report = encode_all(rows[::step], tokenizer_of(workspace, base), max_length=limit)[1]
-        edges = [low for low, _, _ in report.length_histogram] + [report.length_histogram[-1][1]]
-        counts = [count for _, _, count in report.length_histogram]
-        marks = [charts.Mark(limit, f"longest row {limit}")] if limit <= edges[-1] else []
-        pairs = [(f"{percent} % of the rows", f"at most {count_text(tokens)} tokens")
-                 for percent, tokens in report.length_percentiles.items() if percent]  # fmt: skip
-        pairs.append(("Tokens trained", f"{count_text(report.trained_tokens)} of {count_text(report.tokens)}"))
-        warnings = "".join(markup.notice("warn", text) for text in report.warnings())
-        sampled = f'<p class="m-quiet m-gap">Every {step}th row was counted.</p>' if step > 1 else ""
-        bars = charts.bars(counts, edges, x_name="tokens", marks=marks)
-        return warnings + sampled + bars + markup.facts(pairs) + splits_table(folder)
-
-    return shown(draw)
-
-
-def splits_table(folder: Path) -> str:
-    """How many rows, prompts and repetitions each split has, and how long its answers are."""
-    rows = [
-        (
-            split,
-            count_text(each.rows),
-            count_text(each.prompts),
-            count_text(each.repeated_prompts),
-            count_text(each.repeated_answers),
-            count_text(each.answer_percentiles.get(50, 0)),
-        )
-        for split, each in dataset_statistics(folder).items()
-    ]
-    heads = (
-        "Split",
-        "Rows",
-        "Prompts",
-        "Rows with a repeated prompt",
-        "With a repeated answer",
-        "Median answer, characters",
-    )
-    return markup.table(heads, rows, numeric=range(1, len(heads)))

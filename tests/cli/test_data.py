@@ -146,6 +146,15 @@ def test_lengths_in_tokens_are_counted_for_a_base(stocked: Path, here: Here) -> 
     assert cut["report"]["duplicates"]["rows"] == 20
 
 
+def test_the_twelve_mistakes_are_looked_for(stocked: Path, here: Here) -> None:
+    lines = here("data", "check", "sums", "--base", "tiny", ok=True).out.splitlines()
+    assert len(lines) == 13
+    assert lines[4].split("  ")[-1].strip() == "0 of 18 rows are longer than 1024 tokens; of 0 no answer remains."
+    found = here("data", "check", "sums", "--base", "tiny", "--max-length", "8", "--json", ok=True).json
+    assert [each["state"] for each in found][3] == "warning"
+    assert found[3]["found"] == "18 of 18 rows are longer than 8 tokens; of 18 no answer remains."
+
+
 def test_a_test_that_a_dataset_gives_away(stocked: Path, here: Here, tmp_path: Path) -> None:
     words = "one two three four five six seven eight nine ten eleven twelve thirteen"
     suite = tmp_path / "suite.jsonl"

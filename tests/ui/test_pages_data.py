@@ -1,12 +1,15 @@
 """The Data page's handlers: importing, looking at rows, and the very tokens that training will see."""
 
+import json
+import re
 from pathlib import Path
 
 import gradio as gr
 import pytest
 
 from hub import Version
-from medley.ui import data, data_import, data_mix, data_view, home
+from medley.corpus import import_dataset
+from medley.ui import data, data_import, data_mix, data_tokens, data_view, home
 from medley.ui.workspace import Workspace
 from tests.ui.conftest import assert_harmless
 
@@ -111,24 +114,64 @@ def test_the_tokens_shown_are_those_of_training(workspace: Workspace, dataset: V
     from medley.corpus import read_rows
     from medley.corpus.tokens import encode
 
-    html = data_view.tokens_html(workspace, "sums", "tiny-base", 3, 1024)
+    html = data_tokens.tokens_html(workspace, "sums", "tiny-base", 3, 1024)
     assert_harmless(html)
     row = read_rows(dataset.path, "train")[2]
-    expected = encode(row, data_view.tokenizer_of(workspace, "tiny-base"), max_length=1024)
+    expected = encode(row, data_tokens.tokenizer_of(workspace, "tiny-base"), max_length=1024)
     assert html.count('title="token ') == len(expected.input_ids)
-    legend = html.index('<div class="m-tokens">')
+    legend = html.index('<div class="m-tokens"')
     assert html[legend:].count("m-trained") == sum(expected.trained)
     assert html[legend:].count("m-end") == 1
 
 
 def test_statistics_say_what_is_cut(workspace: Workspace, dataset: Version, base: Version) -> None:
-    whole = data_view.statistics_html(workspace, "sums", "tiny-base", 1024)
+    whole = data_tokens.statistics_html(workspace, "sums", "tiny-base", 1024)
     assert "m-column" in whole
     assert "cut off at" not in whole
-    assert "<td>train</td><td class=m-num>18</td><td class=m-num>18</td><td class=m-num>0</td>" in whole
-    cut = data_view.statistics_html(workspace, "sums", "tiny-base", 40)
+    assert "<td>train</td><td class=m-num>18</td><td class=m-num>36</td><td class=m-num>18</td>" in whole
+    assert "nearly repeats an earlier row, of 20 compared" in whole
+    cut = data_tokens.statistics_html(workspace, "sums", "tiny-base", 40)
     assert "at 40 tokens" in cut
     assert "longest row 40" in cut
+
+
+PAIR = {"prompt": "Hi", "chosen": "Good <b>", "rejected": "Bad"}
+
+
+@pytest.mark.parametrize(
+    ("record", "chips", "trained"),
+    [
+        (PAIR, ["chosen", "rejected"], 2),
+        ({"prompt": "Hi", "completion": "No", "label": False}, ["bad answer"], 1),
+        ({"prompt": "Hi"}, [], 0),
+    ],
+    ids=["preference", "unpaired", "prompts"],
+)
+def test_every_kind_is_shown_as_tokens_and_as_rows(
+    workspace: Workspace, base: Version, tmp_path: Path, record: dict[str, str], chips: list[str], trained: int
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(record) + "\n")
+    import_dataset(tmp_path / "rows.jsonl", tmp_path / "rows")
+    workspace.registry.publish("dataset", "rows", tmp_path / "rows", metadata={"rows": 1})
+    html = data_tokens.tokens_html(workspace, "rows", "tiny-base", 1, 1024)
+    assert_harmless(html)
+    assert [chip for chip in ("chosen", "rejected", "good answer", "bad answer") if f">{chip}</span>" in html] == chips
+    assert html.count('<div class="m-tokens"') == max(1, len(chips))
+    assert html.count(" m-end") == trained + 1  # and once in the legend
+    assert "row 1" in data_view.rows_html(workspace, "rows", "train", "hi", 1)
+    assert 'role="alert"' not in data_tokens.statistics_html(workspace, "rows", "tiny-base", 1024)
+    assert 'role="alert"' not in data_tokens.checks_html(workspace, "rows", "tiny-base", 1024)
+
+
+def test_the_twelve_mistakes_are_a_table_with_what_was_found(
+    workspace: Workspace, dataset: Version, base: Version
+) -> None:
+    html = data_tokens.checks_html(workspace, "sums", "tiny-base", 40)
+    assert_harmless(html)
+    assert html.count("<tr>") == 13
+    assert re.search(r"\d+ of 18 rows are longer than 40 tokens; of 0 no answer remains\.", html)
+    assert html.count(">by design</span>") == 1
+    assert html.count(">in training</span>") == 2
 
 
 def test_a_dataset_page_fills_and_a_wrong_name_is_told(workspace: Workspace, dataset: Version, base: Version) -> None:

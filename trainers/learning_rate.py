@@ -1,0 +1,33 @@
+"""Whether a learning rate is far from what its trainer and kind of adapter usually want."""
+
+from typing import Any
+
+from trainers.adapter_kinds import ADAPTER_KINDS
+from trainers.presets import PRESETS
+
+FAR = 10.0  # times too high or too low
+
+
+def rate_warning(trainer: str, options: Any) -> str | None:
+    """One sentence for a rate that is more than FAR times off the usual one, or None.
+
+    A rate of full fine-tuning is about ten times too low for LoRA (LoRA Without Regret), and looks fine while nothing
+    is learned: a loss of 0.69 in preference training is where it starts.
+
+    Args:
+        trainer: a name in `trainers.TRAINERS`.
+        options: its options.
+    """
+    usual = usual_rate(trainer, getattr(options, "adapter", None))
+    rate = options.learning_rate
+    if usual is None or rate is None or usual / FAR <= rate <= usual * FAR:
+        return None
+    effect = "it may learn nothing" if rate < usual else "it may forget what the base knows"
+    return f"learning_rate {rate:g} is far from the usual {usual:g} for {trainer}: {effect}."
+
+
+def usual_rate(trainer: str, adapter: str | None) -> float | None:
+    """The rate of the kind of adapter, for trainers that know several; of others that of the preset "balanced"."""
+    if adapter is not None:
+        return ADAPTER_KINDS[adapter].learning_rate
+    return PRESETS["balanced"].values.get(trainer, {}).get("learning_rate")
