@@ -26,7 +26,7 @@ from medley.lm.alone import AloneAdapter, AloneBatch
 from medley.lm.answer import Row, answer_rows, keep_all
 from medley.lm.batch import Batch
 from medley.lm.fit import check_alone, check_fit, is_sum_of_deltas
-from medley.lm.load import LoadedBase
+from medley.lm.load import LoadedBase, leave_unpacked
 from medley.lm.lora_layers import BlendLayers, Factors
 from medley.lm.panes import Completion, Pane, PaneUpdate
 from medley.lm.prompts import Message, end_token_ids, prompt_ids
@@ -86,6 +86,8 @@ class Engine:
         if not is_sum_of_deltas(adapter):
             check_alone(adapter)
             with self._turn():
+                if self.base.device.quant:
+                    leave_unpacked(self.base.model)
                 self._alone[key] = AloneAdapter(adapter, self.base.model)
             return
         check_fit(adapter, self.base.model)

@@ -222,14 +222,21 @@ def _leave_odd_sizes_unpacked(model: PreTrainedModel) -> None:
 
 
 def leave_unpacked(model: Any) -> None:
-    """For training on a 4-bit base: keep its weights as they are on a CPU.
+    """Keep the weights of a 4-bit base as they are on a CPU, and bring those back that are packed already.
 
     Where the processor multiplies bf16, bitsandbytes repacks a weight at its first use in evaluation mode, and what is
-    packed has no gradient: after one measurement, all that is learned below the last layer would be wrong.
+    packed has no gradient: after one measurement, all that is learned below the last layer would be wrong. It also
+    unpacks them whenever peft looks at the model's state, so that a base which adapters visit would never be at rest.
     """
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+        if not hasattr(module, "support_avx512bf16_for_cpu"):
+            continue
+        module.support_avx512bf16_for_cpu = False
+        if getattr(module.weight.quant_state, "packing_format_for_cpu", False):
+            from bitsandbytes.functional import _convert_weight_packed_for_cpu_inverse as unpack
+
+            module.weight.data, module.weight.quant_state = unpack(module.weight.data, module.weight.quant_state)
+            module.quant_state = module.weight.quant_state
 
 
 def nf4_config(compute_dtype: str) -> BitsAndBytesConfig:

@@ -22,7 +22,8 @@ from transformers import AutoModelForCausalLM
 
 from medley.errors import IncompatibleError, ParameterError
 from medley.lm.engine import Engine, Pane, Sampling
-from medley.lm.load import LoadedBase
+from medley.lm.ia3_types import keep_number_types
+from medley.lm.load import LoadedBase, leave_unpacked, load_base
 from medley.lm.prompts import prompt_ids
 from tests.tiny_model import write_tiny_adapter, write_tiny_base
 
@@ -158,6 +159,28 @@ def test_tensors_that_peft_has_no_place_for_are_refused(
     engine = Engine(loaded_tiny)
     with pytest.raises(IncompatibleError, match=r"of 'base_model\.model\.model\.embed_tokens\.weight', peft has no"):
         engine.add("x", folder)
+
+
+@pytest.mark.parametrize("name", ["dora", "ia3", "prefix"])
+def test_a_four_bit_base_is_left_as_it_was_too(tmp_path: Path, name: str) -> None:
+    """bitsandbytes repacks the weights of a base at rest, which a base that adapters visit must not do."""
+    folder = write_tiny_base(tmp_path / "base", hidden_size=128)
+    engine = Engine(load_base(folder, quant="4bit", device="cpu"))
+    packed = engine.logits(ASK, {})
+    engine.add("x", write_alone(folder, tmp_path / name, name))
+    before = engine.logits(ASK, {})
+    torch.testing.assert_close(before, packed, atol=0.05, rtol=0.05)  # the same weights, multiplied in another order
+    answered = engine.logits(ASK, {"x": 1.0})
+    assert torch.equal(engine.logits(ASK, {}), before)
+    other = load_base(folder, quant="4bit", device="cpu").model
+    leave_unpacked(other)
+    wrapped = PeftModel.from_pretrained(other, str(tmp_path / name)).eval()
+    keep_number_types(wrapped)
+    ids = torch.tensor([prompt_ids(engine.base.tokenizer, ASK)])
+    with torch.inference_mode():
+        expected = wrapped(input_ids=ids).logits[0, -ids.shape[1] :]
+    torch.testing.assert_close(answered, expected, atol=0.05, rtol=0.05)
+    assert (answered - before).abs().max() > 0.1
 
 
 def test_virtual_tokens_take_their_room(loaded_tiny: LoadedBase, tiny_base: Path, tmp_path: Path) -> None:

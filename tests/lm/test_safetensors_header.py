@@ -61,6 +61,16 @@ def test_a_file_of_a_few_bytes(tmp_path: Path, size: int) -> None:
     assert refusal(tmp_path, bytes(size)) == f"{message} {size} bytes."
 
 
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408])
+def test_a_header_whose_length_looks_like_the_start_of_a_pickle(tmp_path: Path, length: int) -> None:
+    """640 is 0x0280: the file then begins with 80 02, as a pickle of protocol 2 does."""
+    text = json.dumps(header_of(GOOD)).encode().ljust(length)
+    path = tmp_path / "adapter_model.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + text + bytes(48))
+    assert path.read_bytes()[0] == 0x80
+    assert set(read_header(path)) == set(GOOD)
+
+
 def test_a_pickle_and_a_zip_under_the_wrong_name(tmp_path: Path) -> None:
     assert "is a pickle, not a safetensors file" in refusal(tmp_path, pickle.dumps({"weights": list(range(99))}))
     archive = io.BytesIO()
