@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--general",
     type=click.Path(path_type=Path),
-    help="Text file on whose paragraphs forgetting is measured; a small one of ours when not given.",
+    help="Text file on whose paragraphs or lines forgetting is measured; a small one of ours when not given.",
 )
 @click.option("--show", metavar="REPORT", help="Show a report that is there already, and train nothing.")
 @click.option("--background", is_flag=True, help="Return at once; the job goes on.")

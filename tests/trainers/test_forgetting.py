@@ -61,12 +61,20 @@ def test_an_adapter_that_does_nothing_forgets_nothing_and_one_that_does_is_measu
 
 def test_too_little_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
-    path.write_text("Only one paragraph,\nover two lines.\n\n\n")
+    path.write_text("Only one line.\n\n\n")
     with pytest.raises(DatasetError) as caught:
         read_texts(path)
     assert str(caught.value) == (
-        "one.txt has fewer than 2 paragraphs, too few to measure forgetting on. Part them by empty lines."
+        "one.txt has fewer than 2 texts, too few to measure forgetting on. Part them by empty lines."
     )
+
+
+def test_texts_are_parted_by_empty_lines_or_by_lines(tmp_path: Path) -> None:
+    path = tmp_path / "some.txt"
+    path.write_text("One paragraph,\nover two lines.\n\nAnother.\n")
+    assert read_texts(path) == ["One paragraph, over two lines.", "Another."]
+    path.write_text("One article.\nAnother.\n" + "x" * 7000)
+    assert read_texts(path) == ["One article.", "Another.", "x" * 6000]
 
 
 def test_the_example_is_read_by_paragraphs() -> None:
