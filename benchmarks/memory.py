@@ -8,6 +8,7 @@ Measured is the peak resident size less the resident size after all imports, in 
 
 import argparse
 import json
+import string
 import subprocess
 import sys
 import tempfile
@@ -84,7 +85,6 @@ def resident(field: str) -> int:
 
 def write_rows(folder: Path, kind: str, row_tokens: int) -> None:
     """Rows, or prompts, of exactly `row_tokens` tokens; SmolLM2 has one for each " word"."""
-    prompt = [{"role": "user", "content": "word" + " word" * (row_tokens - PROMPT_FRAME)}]
     answers = [
         [{"role": "assistant", "content": f"{number}" + " word" * (row_tokens - ROW_FRAME)}] for number in range(2)
     ]
@@ -93,12 +93,13 @@ def write_rows(folder: Path, kind: str, row_tokens: int) -> None:
         "sft": {"prompt": question, "completion": answers[0]},
         "preference": {"prompt": question, "chosen": answers[0], "rejected": answers[1]},
         "unpaired": {"prompt": question, "completion": answers[0]},
-        "prompts": {"prompt": prompt},
     }
     lines = []
-    for number in range(32):
+    for number, letter in enumerate(string.ascii_letters[:32]):
         label = {"label": number % 2 == 0} if kind == "unpaired" else {}
-        lines.append(json.dumps({**rows[kind], **label}))
+        words = letter + " word" * (row_tokens - PROMPT_FRAME)  # the same prompt twice counts once
+        row = {"prompt": [{"role": "user", "content": words}]} if kind == "prompts" else rows[kind]
+        lines.append(json.dumps({**row, **label}))
     (folder / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "eval.jsonl").write_text("", encoding="utf-8")
 

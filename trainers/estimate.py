@@ -21,7 +21,7 @@ LOGIT_COLUMNS = 32_768  # TRL's fused output layer works on tiles of this width,
 LOGIT_ROWS = 4_096
 LOGIT_BYTES = {"cpu": 37, "mps": 37, "cuda": 2}  # per tile entry: nine float32 on the way; one 16-bit in Triton
 CHECKPOINTED_BLOCKS = 4  # blocks' worth of activations in flight where they are recomputed, measured
-BACKWARD_WIDTHS = 3  # float32 gradients of the feed-forward width in flight
+BACKWARD_SHARE = 0.3  # of the activations, for gradients in flight and the gaps between them, measured
 DROPOUT_BYTES = 8  # noise and dropped input, float32
 OVERHEAD_BYTES = {"cpu": 150e6, "mps": 150e6, "cuda": 900e6}  # libraries and allocator; on CUDA also its context
 NF4_OVERHEAD_BYTES = 100e6  # bitsandbytes and one layer unpacked
@@ -142,7 +142,7 @@ def activation_bytes(facts: BaseFacts, options: Any, shape: StepShape, device: D
     if options.gradient_checkpointing:
         in_flight = min(1, CHECKPOINTED_BLOCKS / facts.layers)
         per_token = per_token * in_flight + facts.layers * facts.hidden * width
-    backward = BACKWARD_WIDTHS * 4 * facts.intermediate if shape.logit_tokens == 0 else 0  # else the logits hide it
+    backward = BACKWARD_SHARE * per_token if shape.logit_tokens == 0 else 0  # else the logits hide it
     mask = 3 * shape.rows * shape.length**2  # which token sees which, as a flag and as a number
     return tokens * (per_token + backward) + mask
 
