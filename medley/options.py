@@ -173,6 +173,18 @@ def _check_range(option: Option, value: float) -> None:
         raise ParameterError(f"{option.name} must be {range_text(option)}, got {value}.")
 
 
+def split_words(text: str) -> tuple[str, ...]:
+    """The words of a comma-separated text; a comma inside brackets, as in `matches:a{1,2}`, belongs to its word."""
+    words, depth = [""], 0
+    for character in text:
+        depth = max(0, depth + (character in "([{") - (character in ")]}"))
+        if character == "," and depth == 0:
+            words.append("")
+        else:
+            words[-1] += character
+    return tuple(word.strip() for word in words if word.strip())
+
+
 def range_text(option: Option) -> str:
     """The allowed range in words: "in (0, 1]", "at least 1", "above 0"."""
     lower, bracket = (option.above, "(") if option.above is not None else (option.low, "[")

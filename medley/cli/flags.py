@@ -5,9 +5,32 @@ from typing import Any
 
 import click
 
-from medley.options import Option, describe, range_text
+from medley.options import Option, describe, range_text, split_words
 
 Command = Callable[..., Any]
+
+
+class Flag(click.Option):
+    """A flag that knows whether a form would fold it away."""
+
+    def __init__(self, *names: Any, is_advanced: bool = False, **settings: Any) -> None:
+        super().__init__(*names, **settings)
+        self.is_advanced = is_advanced
+
+
+class FoldedCommand(click.Command):
+    """A command whose help shows the flags that matter first, and those that a form folds away under their own head."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        plain, folded = [], []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                (folded if getattr(parameter, "is_advanced", False) else plain).append(record)
+        for title, records in (("Options", plain), ("More options", folded)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
 
 def flags_from(options_class: type) -> Callable[[Command], Command]:
@@ -29,17 +52,18 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
 def flag(option: Option, note: str = "") -> Callable[[Command], Command]:
     """A decorator that adds the flag of one option; `note` stands behind its help."""
     dashed = option.name.replace("_", "-")
+    named = {"cls": Flag, "is_advanced": option.is_advanced, "help": _help(option, note)}
     if option.type is bool:
-        return click.option(f"--{dashed}/--no-{dashed}", option.name, default=None, help=_help(option, note))
+        return click.option(f"--{dashed}/--no-{dashed}", option.name, default=None, **named)
     if option.choices:
-        return click.option(f"--{dashed}", option.name, type=click.Choice(option.choices), help=_help(option, note))
+        return click.option(f"--{dashed}", option.name, type=click.Choice(option.choices), **named)
     if option.type is tuple:
-        return click.option(f"--{dashed}", option.name, callback=_words, metavar="A,B", help=_help(option, note))
-    return click.option(f"--{dashed}", option.name, type=option.type, help=_help(option, note))
+        return click.option(f"--{dashed}", option.name, callback=_words, metavar="A,B", **named)
+    return click.option(f"--{dashed}", option.name, type=option.type, **named)
 
 
 def _words(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    return tuple(word.strip() for word in value.split(",") if word.strip()) if value is not None else None
+    return split_words(value) if value is not None else None
 
 
 def _help(option: Option, note: str) -> str:
@@ -47,7 +71,7 @@ def _help(option: Option, note: str) -> str:
     notes = [note] if note else []
     if option.type in (int, float) and range_text(option) != "finite":
         notes.append(range_text(option))
-    if option.default is not None:
+    if option.default not in (None, ()):
         notes.append(f"default {_default_text(option.default)}")
     text = "; ".join(notes)
     return f"{option.help} {text[0].upper()}{text[1:]}." if text else option.help

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from medley.cli.flags import flags_from, given
+from medley.cli.flags import FoldedCommand, flags_from, given
 from medley.cli.follow import submit
 from medley.cli.output import json_option
 from medley.cli.train_plan import presets, show_plan
@@ -39,7 +39,11 @@ background_option = click.option("--background", is_flag=True, help="Return at o
 def trainer_command(trainer: Trainer) -> click.Command:
     """The subcommand of one row of the trainers' table."""
 
-    @click.command(trainer.name, help=f"{trainer.goal}: train an adapter on a dataset of the registry.")
+    kinds = " or ".join(trainer.data_kinds)
+    text = f"{trainer.goal}: train an adapter on a dataset of the registry, of kind {kinds}."
+    short = f"{trainer.goal}, from {trainer.data_kinds[0]} data."
+
+    @click.command(trainer.name, cls=FoldedCommand, help=text, short_help=short)
     @click.option("--base", help="Base model; the bundled one when not given.")
     @click.option("--data", required=True, help="Dataset in the registry.")
     @click.option("--name", required=True, help="Name of the new adapter.")

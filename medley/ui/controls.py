@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from medley.options import Option, check
+from medley.options import Option, check, split_words
 
 WORDS = {
     "lr": "Learning-rate",
@@ -75,7 +75,7 @@ def to_value(option: Option, shown: Any) -> Any:
         ParameterError: outside the range, or not of the option's type.
     """
     if option.type is tuple:
-        shown = tuple(part.strip() for part in str(shown or "").split(",") if part.strip())
+        shown = split_words(str(shown or ""))
         shown = shown or (None if option.optional else shown)
     if isinstance(shown, str) and option.type in (int, float):
         shown = _number(shown.strip())

@@ -204,3 +204,11 @@ def test_presets_are_shown_with_their_sources(here: Here) -> None:
     as_json = here("train", "presets", "--json", ok=True).json
     assert list(as_json) == ["quick", "balanced", "thorough"]
     assert as_json["balanced"]["values"]["sft"]["epochs"] == 3.0
+
+
+def test_help_shows_first_what_matters(here: Here) -> None:
+    text = here("train", "sft", "--help", ok=True).out
+    first, more = text.split("\nMore options:\n")
+    assert "--learning-rate" in first
+    assert "--weight-decay" in more
+    assert "--data TEXT" in first

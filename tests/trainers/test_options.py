@@ -3,7 +3,7 @@
 import pytest
 
 from medley.errors import ParameterError, ProblemsError
-from medley.options import describe, from_mapping
+from medley.options import describe, from_mapping, split_words
 from trainers import PRESETS, TRAINERS, SFTOptions, preset
 from trainers.adapter_kinds import ADAPTER_KINDS, parse_alphas, parse_layers, parse_ranks, with_rate
 
@@ -115,3 +115,8 @@ def test_a_preset_fits_every_kind_of_adapter(name: str, adapter: str) -> None:
     is_lora = adapter in ("lora", "dora")
     if not is_lora:  # what a preset says of rates is meant for LoRA
         assert with_rate(options).learning_rate == ADAPTER_KINDS[adapter].learning_rate
+
+
+def test_a_comma_inside_brackets_belongs_to_its_word() -> None:
+    assert split_words("sentiment=0.7, matches:a{1,2}(b|c), rm:v2") == ("sentiment=0.7", "matches:a{1,2}(b|c)", "rm:v2")
+    assert split_words(" , ") == ()
