@@ -20,7 +20,8 @@ ADAM_BYTES = 8  # two float32 moments
 LOGIT_COLUMNS = 32_768  # TRL's fused output layer works on tiles of this width, and of this many tokens:
 LOGIT_ROWS = 4_096
 LOGIT_BYTES = {"cpu": 37, "mps": 37, "cuda": 2}  # per tile entry: nine float32 on the way; one 16-bit in Triton
-CHECKPOINTED_BLOCKS = 4  # blocks' worth of activations in flight where they are recomputed, measured
+# Blocks' worth of activations held where they are recomputed; on a CPU measured: malloc keeps the gaps they leave.
+CHECKPOINTED_BLOCKS = {"cpu": 10, "mps": 10, "cuda": 2}
 BACKWARD_SHARE = 0.3  # of the activations, for gradients in flight and the gaps between them, measured
 DROPOUT_BYTES = 8  # noise and dropped input, float32
 OVERHEAD_BYTES = {"cpu": 150e6, "mps": 150e6, "cuda": 900e6}  # libraries and allocator; on CUDA also its context
@@ -140,7 +141,7 @@ def activation_bytes(facts: BaseFacts, options: Any, shape: StepShape, device: D
     inputs, inner = kept_entries(facts, options)
     per_token += inputs * (4 * (width < 4) + DROPOUT_BYTES * (options.dropout > 0)) + 4 * inner
     if options.gradient_checkpointing:
-        in_flight = min(1, CHECKPOINTED_BLOCKS / facts.layers)
+        in_flight = min(1, CHECKPOINTED_BLOCKS[device.name] / facts.layers)
         per_token = per_token * in_flight + facts.layers * facts.hidden * width
     backward = BACKWARD_SHARE * per_token if shape.logit_tokens == 0 else 0  # else the logits hide it
     mask = 3 * shape.rows * shape.length**2  # which token sees which, as a flag and as a number

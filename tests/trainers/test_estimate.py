@@ -1,6 +1,7 @@
 """Memory and time before the start: the arithmetic by hand on a base of a few numbers, and advice that really fits."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -123,26 +124,36 @@ def test_every_trainer_has_a_shape() -> None:
 
 
 # Measured on the bundled base, two threads, peak resident size less that after imports (benchmarks/memory.py).
-MEASURED_MB = [
-    ({"batch_size": 2}, 64, 795),
-    ({"batch_size": 8}, 64, 1727),
-    ({"batch_size": 4}, 256, 2950),
-    ({"batch_size": 1}, 512, 1732),
-    ({"batch_size": 2, "gradient_checkpointing": True}, 256, 1214),
-    ({"batch_size": 4, "gradient_checkpointing": True}, 256, 2268),
-    ({"batch_size": 2, "quant": "4bit"}, 64, 736),
-    ({"batch_size": 2, "rank": 128}, 64, 1212),
-    ({"batch_size": 2, "dropout": 0.1}, 256, 2290),
+MEASURED_MB: list[tuple[str, dict[str, Any], int, int]] = [
+    ("sft", {"batch_size": 2}, 64, 795),
+    ("sft", {"batch_size": 8}, 64, 1727),
+    ("sft", {"batch_size": 4}, 256, 2950),
+    ("sft", {"batch_size": 1}, 512, 1732),
+    ("sft", {"batch_size": 2, "gradient_checkpointing": True}, 256, 1214),
+    ("sft", {"batch_size": 4, "gradient_checkpointing": True}, 256, 2268),
+    ("sft", {"batch_size": 2, "quant": "4bit"}, 64, 736),
+    ("sft", {"batch_size": 2, "rank": 128}, 64, 1212),
+    ("sft", {"batch_size": 2, "dropout": 0.1}, 256, 2290),
+    ("reward", {"batch_size": 2}, 128, 1183),
+    ("reward", {"batch_size": 4}, 256, 3620),
+    ("reward", {"batch_size": 4, "gradient_checkpointing": True}, 256, 1755),
+    ("dpo", {"batch_size": 2}, 128, 1782),
+    ("dpo", {"batch_size": 2}, 256, 3077),
+    ("dpo", {"batch_size": 2, "gradient_checkpointing": True}, 256, 2034),
+    ("grpo", {"batch_size": 8}, 64, 3118),
+    ("ppo", {"batch_size": 8, "max_new_tokens": 32, "ppo_epochs": 2}, 64, 1466),
+    ("ppo", {"batch_size": 16, "max_new_tokens": 64, "ppo_epochs": 2}, 64, 3188),
+    ("ppo", {"batch_size": 16, "max_new_tokens": 64, "ppo_epochs": 2, "value": "head"}, 64, 2833),
 ]
 
 
-@pytest.mark.parametrize(("options", "length", "measured"), MEASURED_MB)
+@pytest.mark.parametrize(("trainer", "options", "length", "measured"), MEASURED_MB)
 def test_the_estimate_is_within_a_quarter_of_what_was_measured(
-    options: dict[str, object], length: int, measured: int
+    trainer: str, options: dict[str, Any], length: int, measured: int
 ) -> None:
-    quant = options.get("quant")
-    device = Device("cpu", "bfloat16", str(quant) if quant else None)
-    found = estimate(BUNDLED_FACTS, SFTOptions(**options), "sft", [length] * 16, device)
+    device = Device("cpu", "bfloat16", options.get("quant"))
+    chosen = TRAINERS[trainer].options_class(**options)
+    found = estimate(BUNDLED_FACTS, chosen, trainer, [length] * 32, device)
     assert found.total_bytes / 1e6 == pytest.approx(measured, rel=0.25)
 
 
