@@ -115,6 +115,14 @@ CHARTS = (
         is_main=False,
     ),
     Chart(
+        "Scores on the eval split",
+        "Mean score of all answers, and the extremes.",
+        {"eval_mean_reward": "mean", "eval_min_reward": "lowest", "eval_max_reward": "highest"},
+        is_main=False,
+    ),
+    Chart("Speed", "Tokens in a second.", {"tokens_per_second": "tokens"}, is_main=False),
+    Chart("Memory", "The most so far, in GB.", {"memory_gb": "GB"}, is_main=False),
+    Chart(
         "Policy ratio",
         "Probability of the drawn tokens now over then; 1 at the first step of a batch.",
         {"val/ratio": "mean", "val/ratio_first": "first step"},

@@ -47,7 +47,7 @@ def fold_of(trainer: str, option: Option) -> str:
         return listed
     classes = TRAINERS[trainer].options_class.__mro__
     owner = [each for each in classes if option.name in vars(each).get("__annotations__", {})][-1]
-    return CLASSES.get(owner.__name__, f"More of {trainer.upper()}")
+    return CLASSES.get(owner.__name__, f"More of {trainer.upper()}" if len(trainer) <= 4 else f"More of the {trainer}")
 
 
 def place_of(title: str) -> int:
