@@ -17,7 +17,9 @@ INPUTS = {"base": "Base", "data": "Dataset", "init": "Start or reference"}
 
 
 def other_choices(workspace: Workspace, job_id: str) -> list[tuple[str, str]]:
-    """The runs that can be laid over this one, the newest first."""
+    """The runs that can be laid over this one, the newest first; none over what is no training of one adapter."""
+    if workspace.jobs.get(job_id).kind != "train":
+        return [("none", NO_OTHER)]
     listed = [job for job in workspace.jobs.list(limit=100) if job.kind == "train" and job.id != job_id]
     return [("none", NO_OTHER), *((f"{job.title} · {job.id}", job.id) for job in listed)]
 

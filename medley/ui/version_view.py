@@ -118,7 +118,9 @@ def metrics_card(version: Version) -> str:
 
 
 def _measured(value: Any) -> str:
-    return number_text(value) if isinstance(value, (int, float)) else markup.escape(value)
+    if not isinstance(value, (int, float)):
+        return markup.escape(value)
+    return count_text(value) if value >= 1000 and float(value).is_integer() else number_text(value)
 
 
 def card(workspace: Workspace, version: Version) -> str:

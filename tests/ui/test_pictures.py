@@ -4,11 +4,17 @@ Takes some minutes, so it runs only when asked: MEDLEY_PICTURES=1 python -m pyte
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.ui.browser import ROOT, AppProcess, Watched, field, open_browser
+
+if TYPE_CHECKING:
+    from hub import Registry
+    from medley.jobs import JobSpec
 
 pytestmark = [
     pytest.mark.browser,
@@ -16,6 +22,24 @@ pytestmark = [
     pytest.mark.timeout(3600),
     pytest.mark.skipif(os.environ.get("MEDLEY_PICTURES") != "1", reason="pictures are made with MEDLEY_PICTURES=1"),
 ]
+PAIRWISE = {"max_length": 128, "batch_size": 4, "eval_every": 4, "rank": 8}
+ALIGNED = {  # trainer -> the name it makes, and how
+    "reward": ("demo-judge", {**PAIRWISE, "max_steps": 16, "learning_rate": 5e-4}),
+    "dpo": ("demo-brief", {**PAIRWISE, "max_steps": 12, "learning_rate": 1e-4, "kl_samples": 4, "kl_tokens": 24}),
+    "ppo": (
+        "demo-cheerful",
+        {
+            "updates": 14,
+            "batch_size": 8,
+            "max_new_tokens": 20,
+            "rank": 8,
+            "learning_rate": 3e-4,
+            "reward": ("sentiment",),
+            "gold_reward": ("no-repetition",),
+            "sample_every": 4,
+        },
+    ),
+}
 PICTURES = ROOT / "docs" / "pictures"
 WAIT_S = 300_000
 
@@ -38,7 +62,20 @@ def full_home(medley_home: Path) -> Path:
     if not registry.exists("demo-dare"):
         make_artifacts(registry, run)
         registry.set_alias("demo-ties", "production", 1)
+    align(registry, run)
     return home
+
+
+def align(registry: "Registry", run: Callable[["JobSpec"], str]) -> None:
+    """A reward model, a policy that follows preferences and one that is rewarded, on the shipped preferences."""
+    from medley.jobs import import_spec, train_spec
+
+    pairs = "demo-preferences"
+    if not registry.exists(pairs):
+        run(import_spec(registry, str(ROOT / "examples" / "preferences.jsonl"), name=pairs, licence="CC0-1.0"))
+    for trainer, (name, options) in ALIGNED.items():
+        if not registry.exists(name):
+            run(train_spec(registry, trainer, data=pairs, name=name, options=options))
 
 
 def test_take_pictures(full_home: Path, tmp_path: Path) -> None:
@@ -62,12 +99,7 @@ def take_all(tab: Watched, home: Path) -> None:
     page.get_by_role("tab", name="What the model will see").click()
     page.locator("#data-tokens .m-end").first.wait_for(timeout=WAIT_S)
     take(tab, "data")
-    tab.open(f"train?job={first_training(home)}")
-    page.locator("#run-curve path.m-line").first.wait_for()
-    take(tab, "train-run")
-    tab.open("train?data=demo-pirate-talk")
-    page.get_by_text("The same from a terminal").wait_for()
-    take(tab, "train")
+    take_trainings(tab, home)
     tab.open("merge?adapters=demo-pirate=0.7%2Bdemo-tidy=0.3&method=linear")
     page.locator("#merge-pictures .m-heat").wait_for(timeout=WAIT_S)
     take(tab, "merge")
@@ -96,17 +128,40 @@ def take_all(tab: Watched, home: Path) -> None:
     take(tab, "publish")
 
 
-def first_training(home: Path) -> str:
+def take_trainings(tab: Watched, home: Path) -> None:
+    """The form for two goals, a run of each kind, and two runs over each other."""
+    page = tab.page
+    for name, query in (("train", "data=demo-pirate-talk"), ("train-reward", "trainer=ppo&data=demo-preferences")):
+        tab.open(f"train?{query}")
+        page.locator("#train-plan .m-stack").wait_for(timeout=WAIT_S)
+        take(tab, name)
+    for name, adapter in (
+        ("train-run", "demo-tidy"),
+        ("train-run-ppo", "demo-cheerful"),
+        ("train-run-dpo", "demo-brief"),
+    ):
+        tab.open(f"train?job={training_of(home, adapter)}")
+        page.locator("#run-curve path.m-line").first.wait_for()
+        take(tab, name)
+    tab.open(f"train?job={training_of(home, 'demo-brief')}&with={training_of(home, 'demo-judge')}")
+    page.locator("#run-beside table").first.wait_for()
+    page.locator("#run-beside").scroll_into_view_if_needed()
+    take(tab, "train-compared", is_from_top=False)
+
+
+def training_of(home: Path, adapter: str) -> str:
+    """The job that made an adapter."""
     from medley.jobs import open_jobs
 
-    return next(job.id for job in open_jobs(home).list() if job.kind == "train")
+    return next(job.id for job in open_jobs(home).list() if job.kind == "train" and job.output_name == adapter)
 
 
-def take(tab: Watched, name: str) -> None:
-    """The page in both themes, as wide as a laptop's window, and light on a phone."""
+def take(tab: Watched, name: str, *, is_from_top: bool = True) -> None:
+    """The page in both themes, as wide as a laptop's window."""
     page = tab.page
     page.mouse.move(0, 0)
-    page.evaluate("() => window.scrollTo(0, 0)")
+    if is_from_top:
+        page.evaluate("() => window.scrollTo(0, 0)")
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
         page.wait_for_timeout(300)

@@ -1,8 +1,10 @@
 """A finished run's numbers become sentences, good ones and bad ones apart; charts hold every number there is."""
 
-from medley.ui import run_charts
+from medley.jobs import JobSpec
+from medley.ui import job_rows, run_charts
 from medley.ui.run_results import sentences
 from medley.ui.run_view import RunView
+from medley.ui.workspace import Workspace
 
 JUDGE = {
     "eval_accuracy": 0.63, "eval_accuracy_low": 0.58, "eval_accuracy_high": 0.68, "eval_longer_wins": 0.45,
@@ -66,3 +68,11 @@ def test_the_headline_names_what_was_measured() -> None:
     assert run_charts.headline(view) == [
         ("Reward", 2.0), ("Gold reward", 2.0), ("Training loss", 2.0), ("Margin", 2.0)
     ]  # fmt: skip
+
+
+def test_a_row_shows_the_curve_that_the_run_is_about(workspace: Workspace) -> None:
+    job = workspace.jobs.store.add(JobSpec("train", "Train x (ppo) on y", {}, "x"), resumed_from=None)
+    html = job_rows.job_row(job, view_with("objective/scores", "loss/value"), can_stop=False)
+    assert 'aria-label="reward from 1 to 2"' in html
+    html = job_rows.job_row(job, view_with("loss", "eval_loss"), can_stop=False)
+    assert 'aria-label="loss from 1 to 2"' in html

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hub import Registry, Version
 from medley.jobs.type_report import REPORT_TYPE, TypeRow, write_report
-from medley.ui import train, types_form, version_view
+from medley.ui import run_beside, train, types_form, version_view
 from medley.ui.scatter import Spot, pareto, scatter
 from medley.ui.type_report_view import rows_view
 from medley.ui.workspace import Workspace
@@ -63,6 +63,7 @@ def test_types_are_compared_from_the_page(workspace: Workspace, dataset: Version
     assert (spec.kind, spec.params["options"]["types"], spec.params["options"]["max_steps"]) == (
         "compare-types", ["lora", "ia3"], 4)  # fmt: skip
     assert "Compare lora, ia3 on sums:v1" in train.runs_card(workspace)
+    assert run_beside.other_choices(workspace, job_id) == [("none", "")]
 
 
 def test_what_is_wrong_with_a_comparison_is_said(workspace: Workspace, dataset: Version, base: Version) -> None:
