@@ -50,6 +50,8 @@ class ScoredPair:
 class PreferenceReport:
     """What was measured on held-out pairs; shares are in [0, 1], intervals are of 95 %.
 
+    The intervals take the pairs as independent of each other: where one prompt has many pairs they are too narrow.
+
     Attributes:
         pairs: how many.
         accuracy: share whose chosen answer scores higher; equal scores count as wrong. Its interval is Wilson's.

@@ -58,12 +58,13 @@ def flag(option: Option, note: str = "") -> Callable[[Command], Command]:
     if option.choices:
         return click.option(f"--{dashed}", option.name, type=click.Choice(option.choices), **named)
     if option.type is tuple:
-        return click.option(f"--{dashed}", option.name, callback=_words, metavar="A,B", **named)
+        return click.option(f"--{dashed}", option.name, multiple=True, callback=_words, metavar="A,B", **named)
     return click.option(f"--{dashed}", option.name, type=option.type, **named)
 
 
-def _words(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    return split_words(value) if value is not None else None
+def _words(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The words of a list flag, which may be given once with commas or several times; None when it is not given."""
+    return tuple(word for value in values for word in split_words(value)) if values else None
 
 
 def _help(option: Option, note: str) -> str:

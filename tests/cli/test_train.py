@@ -212,3 +212,11 @@ def test_help_shows_first_what_matters(here: Here) -> None:
     assert "--learning-rate" in first
     assert "--weight-decay" in more
     assert "--data TEXT" in first
+
+
+def test_a_list_flag_may_be_given_several_times(stocked: Path, here: Here) -> None:
+    """A second --reward that took the place of the first would train on another reward than was asked for."""
+    rewards = ("--reward", "brevity=0.3,matches:a{1,2}", "--reward", "sentiment")
+    planned = here("train", "ppo", "--base", "tiny", "--data", "sums", "--name", "it", *rewards, "--dry-run", ok=True)
+    recipe = yaml.safe_load(planned.out[planned.out.index("trainer: ppo") :])
+    assert recipe["options"]["reward"] == ["brevity=0.3", "matches:a{1,2}", "sentiment"]
