@@ -4,6 +4,8 @@ This file is the loop: answers are written, scored, judged and learned from, upd
 `ppo_advantages`, `ppo_kl` and `ppo_losses`, the shared base in `ppo_voices`.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -143,7 +145,7 @@ class Run:
         state.history.append(kept_numbers(metrics, gold_N))
         self.work.emit("metric", step=state.updates, **metrics)
         self._show(rollout, scores_N)
-        self._warn(kl if is_too_far else None)
+        self._warn(metrics, kl if is_too_far else None)
 
     def _write(self) -> Rollout:
         options, state, tokenizer = self.options, self.state, self.loaded.tokenizer
@@ -172,9 +174,11 @@ class Run:
                 score=round(float(scores_N[number]), 4),
             )
 
-    def _warn(self, too_far: float | None) -> None:
+    def _warn(self, metrics: Mapping[str, float], too_far: float | None) -> None:
         """Tell what goes wrong, each thing once."""
         found = find_warnings(self.state.history)
+        if not all(map(math.isfinite, metrics.values())):
+            found["finite"] = "The losses or scores are not finite numbers any more. Lower learning_rate."
         if too_far is not None:
             found["kl"] = (
                 f"The run ends here: an answer is {too_far:.2f} nats from the reference, more than kl_stop "

@@ -102,11 +102,14 @@ def prompts_of_update(count: int, batch_size: int, update: int, seed: int) -> li
 
     A function of its arguments alone, so that a resumed run goes on in the same order.
     """
-    chosen = []
-    for place in range(update * batch_size, (update + 1) * batch_size):
-        generator = torch.Generator().manual_seed(seed + place // count)
-        chosen.append(int(torch.randperm(count, generator=generator)[place % count]))
-    return chosen
+    places = range(update * batch_size, (update + 1) * batch_size)
+    passes = range(places[0] // count, places[-1] // count + 1)
+    orders = {number: _shuffled(count, seed + number) for number in passes}
+    return [orders[place // count][place % count] for place in places]
+
+
+def _shuffled(count: int, seed: int) -> list[int]:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
 
 
 @torch.no_grad()
