@@ -16,10 +16,10 @@ from trainers.displacement import DisplacementWatch
 from trainers.dpo_options import DPOOptions, smoothing_of
 from trainers.epoch_order import SeededOrder
 from trainers.pairs import encode_pairs
-from trainers.reference import attach_policy, drop_reference, settle_reference
-from trainers.reference_distance import measure_distance
+from trainers.reference import attach_policy
+from trainers.reference_run import Log, run_held
 from trainers.reporting import Reporter, Sampler
-from trainers.trl_run import result_of, run, shared_arguments
+from trainers.trl_run import kept_precise, shared_arguments
 from trainers.work import TrainResult, TrainWork
 
 LAST_METRICS = ("eval_rewards/accuracies", "eval_rewards/margins")  # kept with the adapter, as last measured
@@ -43,30 +43,25 @@ def train(options: DPOOptions, work: TrainWork) -> TrainResult:
     train_set = _dataset(read_rows(work.data_dir, "train"), base, options, work, split="train")
     eval_set = _dataset(eval_rows, base, options, work, split="eval") if eval_rows else None
     set_seed(options.seed)  # LoRA's A is drawn from the global generator
+    model = attach_policy(base.model, options, work.init_adapter)
     reporter = Reporter(work)
-    samplers = [Sampler(work, base.tokenizer, eval_rows[: options.samples], options.sample_tokens)]
-    trainer = SeededDPOTrainer(
-        model=attach_policy(base.model, options, work.init_adapter),
-        args=DPOConfig(
-            **shared_arguments(options, work, base, has_eval=eval_set is not None),
-            **_loss_arguments(options, smoothing),
-            max_length=None,  # the pairs are already cut
-        ),
-        train_dataset=train_set,
-        eval_dataset=eval_set,
-        processing_class=base.tokenizer,
-        callbacks=[
-            reporter,
-            DisplacementWatch(work, beta=options.beta, has_eval=eval_set is not None),
-            *(samplers if eval_rows and options.samples else []),
-        ],
-    )
-    settle_reference(trainer.model, has_start=work.init_adapter is not None)
-    summary = run(trainer, reporter, work)
-    distance = {} if reporter.was_stopped else measure_distance(trainer.model, base, options, work)
-    drop_reference(trainer.model)
-    metrics = distance | last_measured(trainer.state.log_history, LAST_METRICS)
-    return result_of(trainer, reporter, summary, base, work, more_metrics=metrics)
+    watchers = [reporter, DisplacementWatch(work, beta=options.beta, has_eval=eval_set is not None)]
+    if eval_rows and options.samples:
+        watchers.append(Sampler(work, base.tokenizer, eval_rows[: options.samples], options.sample_tokens))
+    with kept_precise(model):
+        trainer = SeededDPOTrainer(
+            model=model,
+            args=DPOConfig(
+                **shared_arguments(options, work, base, has_eval=eval_set is not None),
+                **_loss_arguments(options, smoothing),
+                max_length=None,  # the pairs are already cut
+            ),
+            train_dataset=train_set,
+            eval_dataset=eval_set,
+            processing_class=base.tokenizer,
+            callbacks=watchers,
+        )
+    return run_held(trainer, reporter, base, options, work, own_metrics=last_measured)
 
 
 class SeededDPOTrainer(SeededOrder, DPOTrainer):
@@ -96,7 +91,7 @@ def _dataset(
     return Dataset.from_dict({name: [getattr(pair, name) for pair in pairs] for name in names})
 
 
-def last_measured(log: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:
-    """The last value of each of these metrics in a trainer's log; a metric that was never measured is left out."""
-    found = {name: [line[name] for line in log if name in line] for name in names}
+def last_measured(log: Log) -> dict[str, float]:
+    """The last accuracy and margin on the eval rows; nothing where there were none."""
+    found = {name: [line[name] for line in log if name in line] for name in LAST_METRICS}
     return {name: round(values[-1], 6) for name, values in found.items() if values}

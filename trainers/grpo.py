@@ -19,11 +19,11 @@ from trainers.epoch_order import EpochOrder
 from trainers.grpo_options import GRPOOptions, check_groups
 from trainers.grpo_reward import reward_functions
 from trainers.ppo_rollout import read_prompts
-from trainers.reference import attach_policy, drop_reference, settle_reference
-from trainers.reference_distance import measure_distance
+from trainers.reference import attach_policy
+from trainers.reference_run import Log, run_held
 from trainers.reporting import Reporter
 from trainers.reward_words import parse_rewards
-from trainers.trl_run import result_of, run, shared_arguments
+from trainers.trl_run import kept_precise, shared_arguments
 from trainers.work import TrainResult, TrainWork
 
 Row = dict[str, Any]
@@ -46,34 +46,27 @@ def train(options: GRPOOptions, work: TrainWork) -> TrainResult:
     work.emit("progress", step=0, total=0, text="Loading the base model")
     base = load_base(work.base_dir, quant=options.quant, device=options.device)
     train_rows = _rows("train", base, options, work)
-    if len(train_rows) < prompts_of_step:
-        raise DatasetError(
-            f"One step answers {prompts_of_step} prompts, but there are {len(train_rows)}. "
-            "Lower batch_size, or raise num_generations."
-        )
+    _check_enough(len(train_rows), prompts_of_step)
     eval_rows = _rows("eval", base, options, work)[: options.max_eval_rows]
     base.model.generation_config.eos_token_id = sorted(end_token_ids(base.tokenizer, base.model.generation_config))
     set_seed(options.seed)  # LoRA's A is drawn from the global generator
     policy = attach_policy(base.model, options, work.init_adapter)
     functions, weights = reward_functions(options.reward, work.adapters, policy, base.tokenizer)
     reporter = Reporter(work)
-    trainer = SeededGRPOTrainer(
-        model=policy,
-        reward_funcs=functions,
-        args=GRPOConfig(
-            **shared_arguments(options, work, base, has_eval=bool(eval_rows)), **_own_arguments(options, weights)
-        ),
-        train_dataset=Dataset.from_list(train_rows),
-        eval_dataset=Dataset.from_list(eval_rows) if eval_rows else None,
-        processing_class=base.tokenizer,
-        callbacks=[reporter],
-    )
+    with kept_precise(policy):
+        trainer = SeededGRPOTrainer(
+            model=policy,
+            reward_funcs=functions,
+            args=GRPOConfig(
+                **shared_arguments(options, work, base, has_eval=bool(eval_rows)), **_own_arguments(options, weights)
+            ),
+            train_dataset=Dataset.from_list(train_rows),
+            eval_dataset=Dataset.from_list(eval_rows) if eval_rows else None,
+            processing_class=base.tokenizer,
+            callbacks=[reporter],
+        )
     trainer.add_callback(AnswerSampler(trainer, options, work))
-    settle_reference(trainer.model, has_start=work.init_adapter is not None, drops_inputs=False)
-    summary = run(trainer, reporter, work)
-    distance = {} if reporter.was_stopped else measure_distance(trainer.model, base, options, work)
-    drop_reference(trainer.model)
-    return result_of(trainer, reporter, summary, base, work, more_metrics=distance | _rewards(trainer))
+    return run_held(trainer, reporter, base, options, work, drops_inputs=False, own_metrics=_rewards)
 
 
 class SeededGRPOTrainer(GRPOTrainer):
@@ -150,6 +143,14 @@ class AnswerSampler(TrainerCallback):
             )
 
 
+def _check_enough(prompts: int, prompts_of_step: int) -> None:
+    if prompts < prompts_of_step:
+        raise DatasetError(
+            f"One step answers {prompts_of_step} prompts, but there are {prompts}. "
+            "Lower batch_size, or raise num_generations."
+        )
+
+
 def _own_arguments(options: GRPOOptions, weights: list[float]) -> dict[str, Any]:
     return {
         "beta": options.beta,
@@ -179,9 +180,8 @@ def _rows(split: str, base: LoadedBase, options: GRPOOptions, work: TrainWork) -
     return list(found.values())
 
 
-def _rewards(trainer: GRPOTrainer) -> dict[str, float]:
+def _rewards(log: Log) -> dict[str, float]:
     """Mean reward of the first and of the last step, and of the eval prompts where there are any."""
-    log = trainer.state.log_history
     found = {name: [line[name] for line in log if line.get(name) is not None] for name in ("reward", "eval_reward")}
     return {
         key: round(value, 6)

@@ -20,10 +20,10 @@ from medley.lm.load import LoadedBase, load_base
 from trainers.displacement import DisplacementWatch
 from trainers.epoch_order import SeededOrder
 from trainers.kto_options import KTOOptions
-from trainers.reference import attach_policy, drop_reference, settle_reference
-from trainers.reference_distance import measure_distance
+from trainers.reference import attach_policy
+from trainers.reference_run import run_held
 from trainers.reporting import Reporter, Sampler
-from trainers.trl_run import result_of, run, shared_arguments
+from trainers.trl_run import kept_precise, shared_arguments
 from trainers.work import TrainResult, TrainWork
 
 BALANCE = (1.0, 4 / 3)  # of the weighted numbers of good and bad answers (2402.01306, equation 9)
@@ -47,35 +47,27 @@ def train(options: KTOOptions, work: TrainWork) -> TrainResult:
     eval_set = _dataset(eval_rows, base, options, work, split="eval") if eval_rows else None
     _tell_balance(train_set["label"], options, work)
     set_seed(options.seed)  # LoRA's A is drawn from the global generator
+    model = attach_policy(base.model, options, work.init_adapter)
     reporter = Reporter(work)
-    samplers = [Sampler(work, base.tokenizer, eval_rows[: options.samples], options.sample_tokens)]
-    trainer = SeededKTOTrainer(
-        model=attach_policy(base.model, options, work.init_adapter),
-        args=KTOConfig(
-            **shared_arguments(options, work, base, has_eval=eval_set is not None)
-            | {"train_sampling_strategy": "sequential"},  # TRL asks for it, as it would pair rows beforehand
-            beta=options.beta,
-            loss_type=options.loss,
-            desirable_weight=options.desirable_weight,
-            undesirable_weight=options.undesirable_weight,
-            max_length=options.max_length,
-        ),
-        data_collator=_collator(base, options),
-        train_dataset=train_set,
-        eval_dataset=eval_set,
-        processing_class=base.tokenizer,
-        callbacks=[
-            reporter,
-            DisplacementWatch(work, beta=options.beta, has_eval=eval_set is not None),
-            *(samplers if eval_rows and options.samples else []),
-        ],
-    )
+    watchers = [reporter, DisplacementWatch(work, beta=options.beta, has_eval=eval_set is not None)]
+    if eval_rows and options.samples:
+        watchers.append(Sampler(work, base.tokenizer, eval_rows[: options.samples], options.sample_tokens))
+    with kept_precise(model):
+        trainer = SeededKTOTrainer(
+            model=model,
+            args=KTOConfig(
+                **shared_arguments(options, work, base, has_eval=eval_set is not None)
+                | {"train_sampling_strategy": "sequential"},  # TRL asks for it, as it would pair rows beforehand
+                **_loss_arguments(options),
+            ),
+            data_collator=_collator(base, options),
+            train_dataset=train_set,
+            eval_dataset=eval_set,
+            processing_class=base.tokenizer,
+            callbacks=watchers,
+        )
     trainer.args.train_sampling_strategy = "group_by_length" if options.group_by_length else "random"
-    settle_reference(trainer.model, has_start=work.init_adapter is not None)
-    summary = run(trainer, reporter, work)
-    distance = {} if reporter.was_stopped else measure_distance(trainer.model, base, options, work)
-    drop_reference(trainer.model)
-    return result_of(trainer, reporter, summary, base, work, more_metrics=distance)
+    return run_held(trainer, reporter, base, options, work)
 
 
 class SeededKTOTrainer(SeededOrder, KTOTrainer):
@@ -100,6 +92,16 @@ class MismatchingCollator(DataCollatorForUnpairedPreference):
                 for example, answer in zip(examples, answers[-1:] + answers[:-1], strict=True)
             ]
         )
+
+
+def _loss_arguments(options: KTOOptions) -> dict[str, Any]:
+    return {
+        "beta": options.beta,
+        "loss_type": options.loss,
+        "desirable_weight": options.desirable_weight,
+        "undesirable_weight": options.undesirable_weight,
+        "max_length": options.max_length,
+    }
 
 
 def _collator(base: LoadedBase, options: KTOOptions) -> DataCollatorForUnpairedPreference:

@@ -40,8 +40,8 @@ def attach_policy(model: Any, options: AdapterOptions, init_adapter: Path | None
 def settle_reference(model: PeftModel, *, has_start: bool, drops_inputs: bool = True) -> None:
     """Make TRL's copy the exact reference, or drop it where the base is the reference; turn the dropout on again.
 
-    TRL copies before it casts the adapter of a 4-bit base, which would leave the two apart from the first step on;
-    and it sets every dropout to 0, the policy's as well.
+    TRL's copy on a 4-bit base need not have the policy's number type, which would leave the two apart from the first
+    step on; and TRL sets every dropout to 0, the policy's as well.
 
     Args:
         has_start: whether training started from an adapter.

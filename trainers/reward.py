@@ -20,10 +20,10 @@ from medley.lm.score_model import score_rows
 from trainers.epoch_order import SeededOrder
 from trainers.preference_report import report_pairs
 from trainers.reporting import Reporter
-from trainers.reward_adapter import attach_reward_adapter, keep_head_precise
+from trainers.reward_adapter import attach_reward_adapter
 from trainers.reward_options import RewardOptions
 from trainers.reward_rows import TokenPair, fitting, token_pairs
-from trainers.trl_run import result_of, run, shared_arguments
+from trainers.trl_run import kept_precise, result_of, run, shared_arguments
 from trainers.work import TrainResult, TrainWork
 
 
@@ -46,20 +46,20 @@ def train(options: RewardOptions, work: TrainWork) -> TrainResult:
     set_seed(options.seed)  # LoRA's A is drawn from the global generator
     model = attach_reward_adapter(base, options, work.init_adapter)
     reporter = Reporter(work)
-    trainer = SeededRewardTrainer(
-        model=model,
-        args=RewardConfig(
-            **shared_arguments(options, work, base, has_eval=bool(eval_pairs)),
-            max_length=None,  # the pairs are already chosen
-            disable_dropout=False,
-            center_rewards_coefficient=options.center_rewards_coefficient,
-        ),
-        train_dataset=_dataset(train_pairs),
-        eval_dataset=_dataset(eval_pairs[: options.max_eval_rows]) if eval_pairs else None,
-        processing_class=base.tokenizer,
-        callbacks=[reporter],
-    )
-    keep_head_precise(trainer.model)
+    with kept_precise(model):
+        trainer = SeededRewardTrainer(
+            model=model,
+            args=RewardConfig(
+                **shared_arguments(options, work, base, has_eval=bool(eval_pairs)),
+                max_length=None,  # the pairs are already chosen
+                disable_dropout=False,
+                center_rewards_coefficient=options.center_rewards_coefficient,
+            ),
+            train_dataset=_dataset(train_pairs),
+            eval_dataset=_dataset(eval_pairs[: options.max_eval_rows]) if eval_pairs else None,
+            processing_class=base.tokenizer,
+            callbacks=[reporter],
+        )
     summary = run(trainer, reporter, work)
     report = {} if reporter.was_stopped or not eval_pairs else _report(trainer, eval_pairs, base, options, work)
     return result_of(trainer, reporter, summary, base, work, more_metrics=report)

@@ -1,7 +1,6 @@
 """The adapter of a reward model: LoRA on every layer, fresh or from an adapter that writes, and a head that scores."""
 
 from pathlib import Path
-from typing import Any
 
 from peft import LoraConfig, PeftModel
 from peft.utils import load_peft_weights, set_peft_model_state_dict
@@ -64,10 +63,3 @@ def _open_start(folder: Path, base: LoadedBase) -> AdapterFile:
         )
     check_shapes(start, base.model)
     return start
-
-
-def keep_head_precise(model: Any) -> None:
-    """The head in float32 again: TRL turns all that is trained on a 4-bit base to bf16, where small steps drown."""
-    for name, parameter in model.named_parameters():
-        if f".{HEAD}." in name and parameter.requires_grad:
-            parameter.data = parameter.data.float()

@@ -20,7 +20,7 @@ from trainers.adapter_kinds import with_rate
 from trainers.epoch_order import SeededOrder
 from trainers.reporting import Reporter, Sampler
 from trainers.sft_options import SFTOptions
-from trainers.trl_run import result_of, run, shared_arguments
+from trainers.trl_run import kept_precise, result_of, run, shared_arguments
 from trainers.work import TrainResult, TrainWork
 
 ROW_BATCHES_SEEN = 16  # by a start that looks at the training rows
@@ -41,9 +41,8 @@ def train(options: SFTOptions, work: TrainWork) -> TrainResult:
     options = with_rate(options, work.init_adapter)
     work.emit("progress", step=0, total=0, text="Loading the base model")
     base = load_base(work.base_dir, quant=options.quant, device=options.device)
-    train_rows = read_rows(work.data_dir, "train")
     eval_rows = read_rows(work.data_dir, "eval")[: options.max_eval_rows]
-    train_set = _dataset(train_rows, base, options, work, split="train")
+    train_set = _dataset(read_rows(work.data_dir, "train"), base, options, work, split="train")
     eval_set = _dataset(eval_rows, base, options, work, split="eval") if eval_rows else None
     set_seed(options.seed)  # an adapter's first values are drawn from the global generator
     model = attach_adapter(
@@ -54,19 +53,19 @@ def train(options: SFTOptions, work: TrainWork) -> TrainResult:
         batches=_first_batches(train_set, base, options) if options.init == "eva" else (),
     )
     reporter = Reporter(work)
-    trainer = SeededSFTTrainer(
-        model=model,
-        args=SFTConfig(
-            **shared_arguments(options, work, base, has_eval=eval_set is not None),
-            max_length=None,  # the rows are already cut
-        ),
-        train_dataset=train_set,
-        eval_dataset=eval_set,
-        processing_class=base.tokenizer,
-        callbacks=[reporter, *_samplers(options, work, base, eval_rows)],
-    )
-    summary = run(trainer, reporter, work)
-    return result_of(trainer, reporter, summary, base, work)
+    with kept_precise(model):
+        trainer = SeededSFTTrainer(
+            model=model,
+            args=SFTConfig(
+                **shared_arguments(options, work, base, has_eval=eval_set is not None),
+                max_length=None,  # the rows are already cut
+            ),
+            train_dataset=train_set,
+            eval_dataset=eval_set,
+            processing_class=base.tokenizer,
+            callbacks=[reporter, *_samplers(options, work, base, eval_rows)],
+        )
+    return result_of(trainer, reporter, run(trainer, reporter, work), base, work)
 
 
 class SeededSFTTrainer(SeededOrder, SFTTrainer):

@@ -1,6 +1,7 @@
 """What the trainers on TRL have in common: their settings, the run from a start or a checkpoint, and its result."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from transformers import PrinterCallback
@@ -47,6 +48,20 @@ def shared_arguments(options: Any, work: TrainWork, base: LoadedBase, *, has_eva
         "report_to": "none",
         "disable_tqdm": True,
     }
+
+
+@contextmanager
+def kept_precise(model: Any) -> Iterator[None]:
+    """Within it a TRL trainer is made that leaves the adapter's numbers as they are.
+
+    On a 4-bit base TRL turns all that is trained to bf16, where small steps drown, and where a resumed run, which peft
+    gives its weights in float32, would not go on as an undisturbed one.
+    """
+    weights = {name: each.data for name, each in model.named_parameters() if each.requires_grad}
+    yield
+    for name, each in model.named_parameters():
+        if name in weights:
+            each.data = weights[name]
 
 
 def run(trainer: Any, reporter: Reporter, work: TrainWork) -> dict[str, float]:

@@ -14,7 +14,7 @@ from medley.corpus.tokens import encode
 from medley.errors import DatasetError, ParameterError
 from medley.lm.adapter_file import file_sha256
 from medley.lm.load import load_base, load_tokenizer
-from tests.tiny_model import write_tiny_base
+from tests.tiny_model import write_tiny_adapter, write_tiny_base
 from tests.trainers.preference_rows import FAST, WORDS, adapter_digest, collect, pair, runner, values, write_dataset
 from trainers import TRAINERS, DPOOptions, TrainResult
 from trainers.dpo_options import LOSSES
@@ -172,19 +172,20 @@ def test_dropout_is_the_policys_alone(run_dpo: RunDPO) -> None:
     assert without != dropped
 
 
-def test_a_four_bit_base_has_the_same_exact_reference(
-    pairs: Path, tmp_path: Path, make_adapter: Callable[..., Path]
-) -> None:
-    from tests.tiny_model import write_tiny_adapter
-
+def test_a_four_bit_base_has_the_same_exact_reference_and_resumes_exactly(pairs: Path, tmp_path: Path) -> None:
     base_dir = write_tiny_base(tmp_path / "base", hidden_size=64)
     start = write_tiny_adapter(base_dir, tmp_path / "start")
+    run = runner("dpo", base_dir, pairs, tmp_path)
     events: list[dict[str, Any]] = []
-    options = DPOOptions(max_steps=8, learning_rate=5e-3, quant="4bit", **FAST)
-    result = runner("dpo", base_dir, pairs, tmp_path)("run", options, init_adapter=start, emit=collect(events))
-    assert result.trained_on == "nf4"
+    options = DPOOptions(max_steps=8, epochs=4, learning_rate=5e-3, quant="4bit", save_every=2, **FAST)
+    whole = run("whole", options, init_adapter=start, emit=collect(events))
+    assert whole.trained_on == "nf4"
     assert values(events, "eval_rewards/margins")[0] == 0.0
     assert values(events, "loss")[-1] < 0.5 < values(events, "loss")[0]
+    asked = iter(range(100))
+    stopped = run("stopped", options, init_adapter=start, should_stop=lambda: next(asked) == 2)
+    resumed = run("resumed", options, init_adapter=start, resume_from=stopped.checkpoint)
+    assert adapter_digest(resumed) == adapter_digest(whole)
 
 
 def test_a_pair_without_room_for_both_answers_is_left_out_and_counted(run_dpo: RunDPO) -> None:

@@ -135,6 +135,17 @@ def test_qlora_trains_on_a_four_bit_base(run_sft: RunSFT, tmp_path: Path) -> Non
     assert losses[-1] < losses[0] - 0.15
 
 
+def test_qlora_stopped_and_resumed_equals_never_stopped(run_sft: RunSFT, tmp_path: Path) -> None:
+    """The adapter is held in float32 on a 4-bit base too, as a checkpoint of it is loaded."""
+    base_dir = write_tiny_base(tmp_path / "base", hidden_size=64)
+    options = SFTOptions(max_steps=4, epochs=2, quant="4bit", save_every=1, max_eval_rows=0, **FAST)
+    whole = run_sft("whole", options, base_dir=base_dir)
+    asked = iter(range(100))
+    stopped = run_sft("stopped", options, base_dir=base_dir, should_stop=lambda: next(asked) == 1)
+    resumed = run_sft("resumed", options, base_dir=base_dir, resume_from=stopped.checkpoint)
+    assert adapter_digest(resumed) == adapter_digest(whole)
+
+
 def test_events_tell_progress_samples_and_checkpoints(run_sft: RunSFT) -> None:
     events: list[dict[str, Any]] = []
     options = SFTOptions(max_steps=4, save_every=2, eval_every=2, **{**FAST, "samples": 1}, sample_tokens=5)

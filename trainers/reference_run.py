@@ -1,6 +1,6 @@
-"""The measurement after training by preference: which prompts are asked, and what is told and kept of the answers."""
+"""The run of a policy that is held to a reference: the reference made exact, the training, the distance it went."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,9 +8,42 @@ from medley.corpus import read_rows
 from medley.lm.load import LoadedBase
 from medley.lm.prompts import prompt_ids
 from trainers.divergence import sampled_divergence
-from trainers.reference import as_reference
+from trainers.reference import as_reference, drop_reference, settle_reference
 from trainers.reference_options import ReferenceOptions
-from trainers.work import TrainWork
+from trainers.reporting import Reporter
+from trainers.trl_run import result_of, run
+from trainers.work import TrainResult, TrainWork
+
+Log = Sequence[Mapping[str, float]]  # what a trainer has logged, line by line
+
+
+def _nothing(log: Log) -> dict[str, float]:
+    return {}
+
+
+def run_held(
+    trainer: Any,
+    reporter: Reporter,
+    base: LoadedBase,
+    options: ReferenceOptions,
+    work: TrainWork,
+    *,
+    drops_inputs: bool = True,
+    own_metrics: Callable[[Log], dict[str, float]] = _nothing,
+) -> TrainResult:
+    """Train to the end or to a stop, and measure the distance from the reference; the adapter is saved without it.
+
+    Args:
+        trainer: a TRL trainer as it was made; nothing has run yet.
+        drops_inputs: as in `settle_reference`.
+        own_metrics: what the trainer keeps of its log, beside the distance.
+    """
+    settle_reference(trainer.model, has_start=work.init_adapter is not None, drops_inputs=drops_inputs)
+    summary = run(trainer, reporter, work)
+    distance = {} if reporter.was_stopped else measure_distance(trainer.model, base, options, work)
+    drop_reference(trainer.model)
+    metrics = distance | own_metrics(trainer.state.log_history)
+    return result_of(trainer, reporter, summary, base, work, more_metrics=metrics)
 
 
 def measure_distance(model: Any, base: LoadedBase, options: ReferenceOptions, work: TrainWork) -> dict[str, float]:
