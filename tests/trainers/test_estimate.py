@@ -140,6 +140,7 @@ MEASURED_MB: list[tuple[str, dict[str, Any], int, int]] = [
     ("dpo", {"batch_size": 2}, 128, 1782),
     ("dpo", {"batch_size": 2}, 256, 3077),
     ("dpo", {"batch_size": 2, "gradient_checkpointing": True}, 256, 2034),
+    ("kto", {"batch_size": 4}, 128, 1742),
     ("grpo", {"batch_size": 8}, 64, 3118),
     ("ppo", {"batch_size": 8, "max_new_tokens": 32, "ppo_epochs": 2}, 64, 1466),
     ("ppo", {"batch_size": 16, "max_new_tokens": 64, "ppo_epochs": 2}, 64, 3188),
