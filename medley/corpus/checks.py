@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medley.corpus.mistakes import MISTAKES, WHERE_WORDS, Mistake
+from medley.corpus.mistakes import MISTAKES, Mistake, Where
 from medley.corpus.report import ImportReport, repetitions
 from medley.corpus.tokens import Encoded, Row, answers_of, encode_rows
 from medley.lm.prompts import encode_text, prompt_ids, render
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 MARKER = "7f3a91c2"  # a text that no template contains
 FIX_WORDS = {True: "warning", False: "ok"}
+UNSEEN: dict[Where, tuple[str, None, str]] = {
+    "design": ("by design", None, "It cannot happen here."),
+    "training": ("in training", None, "The trainer sees to it."),
+}
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,7 @@ def check_dataset(
     for mistake in MISTAKES:
         check = CHECKS.get(mistake.number)
         if check is None:
-            state = "by design" if mistake.where == "design" else "in training"
-            said: Said = (state, None, f"{WHERE_WORDS[mistake.where].capitalize()}.")
+            said: Said = UNSEEN[mistake.where]
         elif not has_template and mistake.number not in (1, 12):
             said = "refused", None, "Not looked at: the base has no chat template."
         else:

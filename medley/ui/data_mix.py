@@ -24,14 +24,13 @@ def build(workspace: Workspace, job_id: gr.Textbox, progress: gr.HTML, timer: gr
             placeholder="general=0.1", max_lines=2,
         )  # fmt: skip
         with gr.Row():
-            rows = gr.Number(None, label="Rows", info="Empty: as many as the weights allow.", precision=0, minimum=1,
-                             min_width=120)  # fmt: skip
+            rows = gr.Textbox(label="Rows", placeholder="all that fit", max_lines=1, min_width=120)
             name = gr.Textbox(label="Name of the mixture", placeholder="pirate-lists", max_lines=1, min_width=160)
         go = gr.Button("Mix", elem_id="mix-start")
     go.click(partial(start, workspace), [sources, replay, rows, name], [job_id, progress, timer], **QUIET)
 
 
-def start(workspace: Workspace, sources: str, replay: str, rows: float | None, name: str) -> tuple[str, str, Any]:
+def start(workspace: Workspace, sources: str, replay: str, rows: str, name: str) -> tuple[str, str, Any]:
     """Queue the mixture: the job's id, what to show, and the timer that watches it."""
 
     def submit() -> str:
@@ -45,7 +44,7 @@ def start(workspace: Workspace, sources: str, replay: str, rows: float | None, n
             parse_shares(sources or ""),
             name=name.strip(),
             replay=parse_shares(replay or "", what="share"),
-            rows=int(rows) if rows else None,
+            rows=_number(rows or ""),
         )
         return workspace.submit(spec).id
 
@@ -54,3 +53,11 @@ def start(workspace: Workspace, sources: str, replay: str, rows: float | None, n
         return "", problem, gr.Timer(active=False)
     waiting = markup.progress_bar(None, "Mix") + "<p class='m-quiet'>Mixing begins</p>"
     return job_id, waiting, gr.Timer(active=True)
+
+
+def _number(text: str) -> int | None:
+    """A number of rows as it was typed; nothing for as many as there are."""
+    plain = text.replace(",", "").strip()
+    if plain and not plain.isdecimal():
+        raise ParameterError(f"Rows must be a whole number, got {text.strip()!a}.")
+    return int(plain) if plain else None

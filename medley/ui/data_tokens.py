@@ -169,7 +169,10 @@ def checks_html(workspace: Workspace, reference: str, base: str, length: float |
             )
             for each in found
         ]
-        note = f'<p class="m-quiet m-gap">Every {step}th row was looked at.</p>' if step > 1 else ""
-        return note + markup.table(["", "Mistake", "State", "Found, and the rule"], cells)
+        which = f"Every {step}th row" if step > 1 else "Every row"
+        note = f"{which} with {base}, at most {limit} tokens; choose others under What the model will see."
+        return f'<p class="m-quiet m-gap">{markup.escape(note)}</p>' + markup.table(
+            ["", "Mistake", "State", "Found, and the rule"], cells
+        )
 
     return shown(draw)

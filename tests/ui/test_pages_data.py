@@ -61,18 +61,19 @@ def test_what_is_typed_is_never_opened(
 
 
 def test_a_mixture_is_started_or_refused_at_its_place(workspace: Workspace, dataset: Version) -> None:
-    assert "Give the mixture a name" in data_mix.start(workspace, "sums=1", "", None, " ")[1]
-    assert "A mixture needs at least two datasets." in data_mix.start(workspace, "sums=1", "", None, "x")[1]
-    assert "The share of x must be a number" in data_mix.start(workspace, "sums=1", "x=y", None, "x")[1]
+    assert "Give the mixture a name" in data_mix.start(workspace, "sums=1", "", "", " ")[1]
+    assert "A mixture needs at least two datasets." in data_mix.start(workspace, "sums=1", "", "", "x")[1]
+    assert "The share of x must be a number" in data_mix.start(workspace, "sums=1", "x=y", "", "x")[1]
+    assert "Rows must be a whole number" in data_mix.start(workspace, "sums=1", "", "-1", "x")[1]
     assert workspace.jobs.list() == []
     workspace.registry.publish("dataset", "again", dataset.path, metadata={"kind": "sft", "is": "the same rows"})
-    job_id, shown, timer = data_mix.start(workspace, "sums=1, again=1", "", 4, "both")
+    job_id, shown, timer = data_mix.start(workspace, "sums=1, again=1", "", "4", "both")
     assert ("progressbar" in shown, timer.active) == (True, True)
     assert "again" in (workspace.jobs.wait(job_id, 120).error or "")
 
 
 def test_a_visitor_cannot_mix(read_only: Workspace) -> None:
-    assert "Mixing is switched off here: this app is read-only." in data_mix.start(read_only, "a", "b", None, "x")[1]
+    assert "Mixing is switched off here: this app is read-only." in data_mix.start(read_only, "a", "b", "", "x")[1]
 
 
 def test_a_visitor_cannot_import(read_only: Workspace, rows_file: Path) -> None:
