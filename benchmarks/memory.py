@@ -24,6 +24,7 @@ CASES: tuple[tuple[str, int, Mapping[str, Any]], ...] = (  # trainer, tokens of 
     ("sft", 64, {"batch_size": 2, "quant": "4bit"}),
     ("sft", 64, {"batch_size": 2, "rank": 128}),
     ("sft", 256, {"batch_size": 2, "dropout": 0.1}),
+    ("sft", 256, {"batch_size": 2, "adapter": "dora"}),
     ("reward", 128, {"batch_size": 2}),
     ("reward", 256, {"batch_size": 4}),
     ("reward", 256, {"batch_size": 4, "gradient_checkpointing": True}),

@@ -41,6 +41,13 @@ def kept_entries(facts: BaseFacts, options: Any) -> tuple[float, float]:
     return layers * inputs, layers * sum(each.count * rank for each, rank in chosen)
 
 
+def scaled_entries(facts: BaseFacts, options: Any) -> float:
+    """Results of modules that DoRA scales by magnitudes it trains, and so keeps; none for the other kinds."""
+    if kind_of(options).name != "dora":
+        return 0
+    return _layers(facts, options) * sum(each.count * each.outputs for each, _ in _targeted(facts, options))
+
+
 def _layers(facts: BaseFacts, options: Any) -> float:
     """The share of the layers that get LoRA."""
     return len(parse_layers(options.layers) or range(facts.layers)) / facts.layers

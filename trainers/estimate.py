@@ -10,7 +10,7 @@ from typing import Any
 
 from medley.lm.base_facts import BaseFacts
 from medley.lm.load import Device
-from trainers.adapter_sizes import adapter_parameters, kept_entries
+from trainers.adapter_sizes import adapter_parameters, kept_entries, scaled_entries
 from trainers.step_shape import StepShape, step_shape
 
 DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
@@ -23,6 +23,7 @@ LOGIT_BYTES = {"cpu": 37, "mps": 37, "cuda": 2}  # per tile entry: nine float32 
 # Blocks' worth of activations held where they are recomputed; on a CPU measured: malloc keeps the gaps they leave.
 CHECKPOINTED_BLOCKS = {"cpu": 10, "mps": 10, "cuda": 2}
 BACKWARD_SHARE = 0.3  # of the activations, for gradients in flight and the gaps between them, measured
+DORA_BYTES = 9  # the base's result and the adapter's, for each number that is scaled; measured
 DROPOUT_BYTES = 8  # noise and dropped input, float32
 OVERHEAD_BYTES = {"cpu": 150e6, "mps": 150e6, "cuda": 900e6}  # libraries and allocator; on CUDA also its context
 NF4_OVERHEAD_BYTES = 100e6  # bitsandbytes and one layer unpacked
@@ -140,6 +141,7 @@ def activation_bytes(facts: BaseFacts, options: Any, shape: StepShape, device: D
     per_token = facts.layers * per_block
     inputs, inner = kept_entries(facts, options)
     per_token += inputs * (4 * (width < 4) + DROPOUT_BYTES * (options.dropout > 0)) + 4 * inner
+    per_token += DORA_BYTES * scaled_entries(facts, options)
     if options.gradient_checkpointing:
         in_flight = min(1, CHECKPOINTED_BLOCKS[device.name] / facts.layers)
         per_token = per_token * in_flight + facts.layers * facts.hidden * width

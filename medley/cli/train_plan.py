@@ -20,15 +20,19 @@ def show_plan(registry: "Registry", spec: "JobSpec", *, as_json: bool) -> None:
         BaseModelError: the base is not on this machine yet.
     """
     from medley.jobs import spec_estimate
+    from medley.jobs.estimate import libraries_bytes
     from medley.jobs.memory import total_memory
     from medley.jobs.run_train import recipe_of, recipe_text
 
     found, has = spec_estimate(registry, spec), total_memory(spec.params["device"])
+    libraries = round(libraries_bytes(spec.params["options"]["num_processes"]))
     if as_json:
-        print_json({"estimate": estimate_json(found), "memory_bytes": has, "recipe": recipe_of(spec)})
+        known = {"memory_bytes": has, "libraries_bytes": libraries}
+        print_json({"estimate": estimate_json(found), **known, "recipe": recipe_of(spec)})
         return
-    parts = [(name, size_text(size)) for name, size in found.parts.items() if size]
-    print_table(["memory at the peak", ""], [*parts, ("total", size_text(found.total_bytes))])
+    parts = {"libraries": libraries, **found.parts}
+    rows = [(name, size_text(size)) for name, size in parts.items() if size]
+    print_table(["memory at the peak", ""], [*rows, ("total", size_text(sum(parts.values())))])
     click.echo()
     print_facts(
         {

@@ -66,11 +66,12 @@ class Plan:
         """
         from trainers.fit_advice import advise
 
-        needed = self.estimate(options).total_bytes + IMPORT_BYTES
+        libraries = libraries_bytes(options.num_processes) if self.device.name == "cpu" else 0  # else not on the GPU
+        needed = self.estimate(options).total_bytes + libraries
         if needed <= limit_bytes:
             return
-        advice = advise(self.estimate, options, limit_bytes - IMPORT_BYTES, has_nf4=self.device.name in ("cuda", "cpu"))
-        ways = "; ".join(f"{_settings(each.changes)} ({_gb(each.total_bytes + IMPORT_BYTES)})" for each in advice)
+        advice = advise(self.estimate, options, limit_bytes - libraries, has_nf4=self.device.name in ("cuda", "cpu"))
+        ways = "; ".join(f"{_settings(each.changes)} ({_gb(each.total_bytes + libraries)})" for each in advice)
         longest = max(self.row_lengths)
         raise MemoryLimitError(
             f"The training needs about {_gb(needed)} of memory, but {limit_text.format(_gb(limit_bytes))}. "
@@ -78,6 +79,11 @@ class Plan:
             + (f"What would fit: {ways}. " if ways else "No setting of these options would fit; take a smaller base. ")
             + "To start it all the same: check_memory=false."
         )
+
+
+def libraries_bytes(processes: int) -> float:
+    """What Python and the libraries take in main memory; a worker that only waits for others has them as well."""
+    return IMPORT_BYTES * (processes + (processes > 1))
 
 
 def _settings(changes: Mapping[str, Any]) -> str:

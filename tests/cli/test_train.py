@@ -179,7 +179,7 @@ def test_a_dry_run_shows_memory_time_and_recipe_and_starts_nothing(stocked: Path
     table, facts, recipe = shown.split("\n\n")
     assert table.splitlines()[0] == "MEMORY AT THE PEAK"
     assert [line.split()[0] for line in table.splitlines()[1:]] == [
-        *("weights", "adapter", "optimizer", "activations", "logits", "overhead", "total"),
+        *("libraries", "weights", "adapter", "optimizer", "activations", "logits", "overhead", "total"),
     ]
     assert [line.split("  ")[0] for line in facts.splitlines()] == [
         *("this machine has", "optimizer steps", "longest row", "time", "time is from"),
@@ -192,7 +192,7 @@ def test_a_dry_run_shows_memory_time_and_recipe_and_starts_nothing(stocked: Path
     again = here("train", path, "--dry-run", "--json", ok=True).json
     assert again["recipe"] == yaml.safe_load(recipe)
     assert again["estimate"]["total_bytes"] == sum(again["estimate"]["parts"].values())
-    assert again["estimate"]["steps"] == 3
+    assert (again["estimate"]["steps"], again["libraries_bytes"]) == (3, 550_000_000)
     assert kept_in(stocked) == before
 
 

@@ -134,6 +134,7 @@ MEASURED_MB: list[tuple[str, dict[str, Any], int, int]] = [
     ("sft", {"batch_size": 2, "quant": "4bit"}, 64, 736),
     ("sft", {"batch_size": 2, "rank": 128}, 64, 1212),
     ("sft", {"batch_size": 2, "dropout": 0.1}, 256, 2290),
+    ("sft", {"batch_size": 2, "adapter": "dora"}, 256, 2432),
     ("reward", {"batch_size": 2}, 128, 1183),
     ("reward", {"batch_size": 4}, 256, 3620),
     ("reward", {"batch_size": 4, "gradient_checkpointing": True}, 256, 1755),
