@@ -13,6 +13,7 @@ from medley.errors import DatasetError, IncompatibleError, ParameterError
 from medley.lm.adapter_file import file_sha256
 from medley.lm.load import load_base
 from medley.lm.score_model import ScoreModel
+from tests.tiny_model import write_tiny_base
 from tests.trainers.preference_rows import FAST, WORDS, adapter_digest, collect, pair, runner, values, write_dataset
 from trainers import TRAINERS, GRPOOptions, RewardOptions, TrainResult
 
@@ -145,6 +146,19 @@ def test_a_reward_adapter_scores_on_the_policys_base_as_it_does_by_itself(
     run_grpo("run", options, adapters={"judge:v1": reward_adapter}, emit=collect(events))
     parts = (values(events, f"rewards/{name}/mean")[0] for name in ("judge:v1", "brevity"))
     assert values(events, "reward")[0] == pytest.approx(sum(w * part for w, part in zip((2, 1), parts, strict=True)))
+
+
+def test_qlora_has_the_same_exact_reference_and_hears_a_reward_adapter(prompts: Path, tmp_path: Path) -> None:
+    base_dir = write_tiny_base(tmp_path / "base", hidden_size=64)
+    settings = {"max_steps": 2, "batch_size": 4, "rank": 4, "max_eval_rows": 0, "device": "cpu", "learning_rate": 1e-2}
+    judge = runner("reward", base_dir, prompts, tmp_path)("judge", RewardOptions(**settings)).adapter_dir
+    events: list[dict[str, Any]] = []
+    options = GRPOOptions(max_steps=3, learning_rate=1e-2, quant="4bit", reward=("judge",), **SHORT)
+    run = runner("grpo", base_dir, prompts, tmp_path)
+    result = run("run", options, adapters={"judge": judge}, emit=collect(events))
+    assert result.trained_on == "nf4"
+    assert values(events, "kl")[0] == 0.0 < values(events, "kl")[-1]
+    assert values(events, "reward_std")[0] > 0
 
 
 def test_an_adapter_without_a_score_head_is_refused(run_grpo: RunGRPO, make_adapter: Callable[..., Path]) -> None:
