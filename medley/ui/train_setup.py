@@ -191,11 +191,12 @@ def method_choice(trainer: str) -> Any:
 def choose_trainer(workspace: Workspace, trainer: str, data: str | None, start: str | None = None) -> list[Any]:
     """Values for `Form.swapped`: the datasets it can take, what the start means to it, and its own fields."""
     datasets = train_form.data_choices(workspace, trainer)
+    chosen = train_form.chosen_data(datasets, data)
     label, info = train_form.START_WORDS[TRAINERS[trainer].init_role]
     starts = {"choices": with_choice(start, train_form.start_choices(workspace)), **({"value": start} if start else {})}
     return [
         train_form.trainer_note(trainer),
-        gr.Dropdown(datasets, value=train_form.chosen_data(datasets, data)),
+        gr.Dropdown(with_choice(chosen, datasets), value=chosen),
         train_form.data_note(trainer, datasets),
         gr.Dropdown(label=label, info=info, **starts),
         *(gr.Column(visible=name == trainer) for name in TRAINERS),
@@ -216,9 +217,9 @@ def load(workspace: Workspace, request: gr.Request) -> list[Any]:
     base = query_value(request, "base") or train_form.base_under(workspace, start, reward) or next(iter(bases), None)
     datasets = train_form.data_choices(workspace, trainer)
     chosen = train_form.chosen_data(datasets, data)
-    values = [
-        [reward] if reward and isinstance(each, list) else each for each in preset_values(trainer, DEFAULT_PRESET)
-    ]
+    values = preset_values(trainer, DEFAULT_PRESET)
+    if reward and reward_fields.is_reward_list(fields_of(trainer)[0]):
+        values[0] = [reward]
     return [
         gr.Radio(value=TRAINERS[trainer].goal),
         method_choice(trainer),

@@ -109,7 +109,7 @@ def import_by_clicking(tab: Watched, file: Path, pictures: Path) -> None:
     page.get_by_text("No such rows").wait_for()
     page.get_by_role("tab", name="What the model will see").click()
     choose(page, "Base model", "tiny-base")
-    page.locator("#data-tokens .m-trained.m-end").first.wait_for(timeout=LONG_S)
+    page.locator("#data-tokens .m-trained.m-end").first.wait_for(timeout=4 * LONG_S)  # after the bundled base unpacks
     tab.look("data-tokens", pictures)
     page.get_by_role("tab", name="Statistics").click()
     page.locator("#data-statistics .m-column").first.wait_for(timeout=LONG_S)

@@ -3,10 +3,12 @@
 import gradio as gr
 import pytest
 
+from hub import Version
 from medley.errors import ParameterError, ProblemsError
 from medley.options import describe, from_mapping
 from medley.ui import reward_fields, train_fields, train_form, train_setup
 from medley.ui.field_groups import ORDER, fold_of
+from medley.ui.workspace import Workspace
 from trainers import PRESETS, TRAINERS
 
 
@@ -102,3 +104,26 @@ def test_fields_appear_where_they_are_needed() -> None:
     assert (pattern.visible, weights.visible) == (True, False)
     pattern, weights = reward_fields.shown_fields(["brevity", "length"])
     assert (pattern.visible, weights.visible) == (False, True)
+
+
+def test_a_link_brings_reward_base_and_data_along(
+    workspace: Workspace, dataset: Version, adapters: tuple[Version, Version]
+) -> None:
+    left = adapters[0].name
+    query = {"trainer": "ppo", "reward": left, "data": "sums:v1", "name": "loud"}
+    request = gr.Request()
+    request.query_params = query
+    values = train_setup.load(workspace, request)
+    assert values[:4] == [values[0], values[1], values[2], "loud"]
+    assert (values[0].value, values[1].value, values[2].value) == ("Align by reward", "ppo", "tiny-base")
+    recipe = next(value for value in values if isinstance(value, str) and "trainer: ppo" in value)
+    assert f"  reward:\n  - {left}\n" in recipe
+    assert "gold_reward" not in recipe
+    assert "data: sums:v1" in recipe
+    assert [value.value for value in values if isinstance(value, gr.CheckboxGroup)] == [[left], [left]]
+
+
+def test_a_dataset_alone_chooses_the_trainer(workspace: Workspace, dataset: Version) -> None:
+    assert train_form.wanted_trainer(workspace, "", "sums") == "sft"
+    assert train_form.wanted_trainer(workspace, "dpo", "sums") == "dpo"
+    assert train_form.wanted_trainer(workspace, "nonsense", "no-such-data") == "sft"
