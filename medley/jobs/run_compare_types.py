@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from trainers.trial_options import TrialOptions
 
 NUMBERS_FILE = "numbers.json"
-END_AFTER_S = 10.0
 
 
 def run(work: JobWork) -> str:
@@ -94,7 +93,7 @@ def _run_process(work: JobWork, options: "TrialOptions", name: str, given: Path)
         JobStopped: the job was asked to stop.
     """
     problem = f"The trial of {name} broke off. The log has its traceback."
-    command = [sys.executable, "-m", "trainers.trial", str(given)]
+    command = [sys.executable, "-P", "-m", "trainers.trial", str(given)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         try:
             for line in process.stdout or ():
@@ -105,18 +104,11 @@ def _run_process(work: JobWork, options: "TrialOptions", name: str, given: Path)
                     problem = f"{name}: {event['text']}"
                 else:
                     _pass_on(work, options, name, event)
-        finally:
-            if process.poll() is None:
-                _end(process)
+        except BaseException:
+            process.terminate()  # nothing of a trial is kept half done
+            raise
     if process.returncode:
         raise JobError(problem)
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    try:
-        process.wait(timeout=END_AFTER_S)  # it has closed its output: it is about to end by itself
-    except subprocess.TimeoutExpired:
-        process.kill()
 
 
 def _event_of(line: str) -> dict[str, Any]:
