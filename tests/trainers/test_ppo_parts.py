@@ -145,7 +145,9 @@ def test_voices_do_not_hear_each_other(loaded: LoadedBase, make_adapter: Callabl
 
 
 def test_dora_cannot_be_a_voice(loaded: LoadedBase, make_adapter: Callable[..., Path]) -> None:
-    model = attach_adapter(loaded.model, PPOOptions(), make_adapter("dora", use_dora=True))
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(loaded.model, str(make_adapter("dora", use_dora=True)), is_trainable=True)
     with pytest.raises(IncompatibleError, match=r"^PPO trains plain LoRA adapters only, and model\.layers\.0"):
         SharedBase(model)
 
