@@ -76,19 +76,17 @@ class BorrowedReward:
         Args:
             texts: token ids of prompt and answer.
         """
+        scores: list[float] = []
         was_training, self._is_scoring = self._policy.training, True
         self._policy.eval()
         try:
             with self._policy.disable_adapter():
-                parts = [self._score_batch(texts[start : start + SCORE_BATCH], pad_id) for start in self._starts(texts)]
+                for start in range(0, len(texts), SCORE_BATCH):
+                    scores += self._score_batch(texts[start : start + SCORE_BATCH], pad_id)
         finally:
             self._is_scoring = False
             self._policy.train(was_training)
-        return [score for part in parts for score in part]
-
-    @staticmethod
-    def _starts(texts: Sequence[list[int]]) -> range:
-        return range(0, len(texts), SCORE_BATCH)
+        return scores
 
     def _score_batch(self, texts: Sequence[list[int]], pad_id: int) -> list[float]:
         longest = max(map(len, texts))
