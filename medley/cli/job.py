@@ -56,6 +56,7 @@ def show(job_id: str, as_json: bool) -> None:
             "error": found.error,
             "resumed from": found.resumed_from,
             "folder": found.folder,
+            "tracker's files": found.tracking_dir if found.tracking_dir.is_dir() else None,
         }
     )
 

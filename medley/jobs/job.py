@@ -72,3 +72,8 @@ class Job:
     @property
     def out_dir(self) -> Path:
         return self.folder / "out"
+
+    @property
+    def tracking_dir(self) -> Path:
+        """Where a tracker's files are, if there are any; unlike `out_dir` it stays when the job is done."""
+        return self.folder / "tracking"

@@ -36,7 +36,7 @@ def run(work: JobWork) -> str:
     base_dir = base_folder(work.registry, base, work.emit_or_stop)
     if options.check_memory:
         check_fits_now(work.spec, base_dir, data.path)
-    with tracked(work.emit, options.log_to, work.job.folder, work.job.id) as emit:
+    with tracked(work.emit, options.log_to, work.job.tracking_dir, work.job.id) as emit:
         warning = rate_warning(trainer.name, options)
         if warning:
             emit("warning", text=warning)

@@ -10,7 +10,6 @@ from typing import Any
 from medley.errors import MissingDependencyError
 from medley.events import Emit
 
-FOLDER = "tracking"  # in the job's folder, where it stays when `out` is tidied away
 PROJECT = "medley"
 NO_METRICS = ("step",)
 ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_BUCKET_ID")  # would send the numbers away
@@ -32,8 +31,8 @@ def check_tracker(log_to: str) -> None:
 
 
 @contextmanager
-def tracked(emit: Emit, log_to: str, job_folder: Path, run_name: str) -> Iterator[Emit]:
-    """An `emit` that writes each metric to the tracker's files as well, and says where they are.
+def tracked(emit: Emit, log_to: str, folder: Path, run_name: str) -> Iterator[Emit]:
+    """An `emit` that writes each metric to the tracker's files in `folder` as well, and says where they are.
 
     Raises:
         MissingDependencyError: the tracker's package is not installed.
@@ -42,7 +41,6 @@ def tracked(emit: Emit, log_to: str, job_folder: Path, run_name: str) -> Iterato
         yield emit
         return
     check_tracker(log_to)
-    folder = job_folder / FOLDER
     folder.mkdir(exist_ok=True)
     with TRACKERS[log_to](folder, run_name) as log:
         emit("artifact", path=str(folder), name=f"{log_to} files")

@@ -37,7 +37,9 @@ def test_tensorboard_reads_what_was_told(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     told: list[tuple[str, dict[str, Any]]] = []
-    with tracked(lambda kind, **fields: told.append((kind, fields)), "tensorboard", tmp_path, "train-1") as emit:
+    with tracked(
+        lambda kind, **fields: told.append((kind, fields)), "tensorboard", tmp_path / "tracking", "train-1"
+    ) as emit:
         for kind, fields in EVENTS:
             emit(kind, **fields)
     folder = tmp_path / "tracking"
@@ -61,7 +63,7 @@ os.environ["TRACKIO_SPACE_ID"] = "somebody/their-space"
 from medley.jobs.tracking import tracked
 
 folder = Path(sys.argv[1])
-with tracked(lambda kind, **fields: None, "trackio", folder, "train-1") as emit:
+with tracked(lambda kind, **fields: None, "trackio", folder / "tracking", "train-1") as emit:
     emit("metric", step=1, loss=2.5)
     emit("metric", step=2, loss=1.25)
 from trackio.sqlite_storage import SQLiteStorage

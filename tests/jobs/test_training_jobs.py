@@ -59,7 +59,7 @@ def test_a_training_killed_and_retried_makes_what_an_undisturbed_one_makes(
 def test_a_stopped_training_keeps_its_last_checkpoint(
     jobs: Jobs, registry: Registry, a_training: Callable[..., JobSpec]
 ) -> None:
-    job = jobs.submit(a_training("counter", max_steps=100_000, save_every=20))
+    job = jobs.submit(a_training("counter", max_steps=100_000, save_every=20, log_to="tensorboard"))
     wait_for_event(jobs, job.id, "metric")
     assert jobs.stop(job.id).state == "stopping"
     stopped = jobs.wait(job.id, 60)
@@ -68,6 +68,7 @@ def test_a_stopped_training_keeps_its_last_checkpoint(
     assert checkpoint is not None
     last_step = [event for event in jobs.events(job.id)[0] if event["kind"] == "progress"][-1]["step"]
     assert checkpoint.name == f"checkpoint-{last_step}"
+    assert len(list(stopped.tracking_dir.glob(f"{job.id}/events.out.tfevents.*"))) == 1
     assert not registry.exists("counter")
 
     again = jobs.retry(job.id)  # and SIGTERM from outside, as at a shutdown, leaves what is on disk as it is
