@@ -213,7 +213,7 @@ LYCORIS = {
 KINDS: dict[str, Mapping[str, Check]] = {
     "LORA": LORA,
     "IA3": {**COMMON, "feedforward_modules": _name_or_names, "init_ia3_weights": _flag},
-    "PREFIX_TUNING": {**PROMPT, "prefix_projection": _flag, "init_weights": _flag},
+    "PREFIX_TUNING": {**PROMPT, "prefix_projection": _flag, "init_weights": _one_of("zero")},
     "PROMPT_TUNING": {
         **PROMPT,
         "prompt_tuning_init": _word,

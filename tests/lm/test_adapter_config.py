@@ -135,6 +135,29 @@ def test_what_peft_writes_by_default_is_accepted(tmp_path: Path) -> None:
     assert config.raw["megatron_core"] == "megatron.core"
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "kind"),
+    [
+        ("LoraConfig", {"use_dora": True}, "dora"),
+        ("LoraConfig", {"init_lora_weights": "orthogonal", "layers_to_transform": [0, 1]}, "lora"),
+        ("IA3Config", {"target_modules": ["k_proj", "down_proj"], "feedforward_modules": ["down_proj"]}, "ia3"),
+        ("PrefixTuningConfig", {"num_virtual_tokens": 20, "init_weights": "zero"}, "prefix-tuning"),
+        ("PromptTuningConfig", {"num_virtual_tokens": 20, "prompt_tuning_init": "SAMPLE_VOCAB"}, "prompt-tuning"),
+        ("PromptEncoderConfig", {"num_virtual_tokens": 20, "encoder_hidden_size": 16}, "p-tuning"),
+        ("AdaptionPromptConfig", {"adapter_len": 10, "adapter_layers": 30}, "llama-adapter"),
+        ("LNTuningConfig", {}, "ln-tuning"),
+    ],
+)
+def test_what_peft_writes_of_every_kind_is_accepted(
+    tmp_path: Path, name: str, settings: dict[str, Any], kind: str
+) -> None:
+    import peft
+
+    getattr(peft, name)(task_type="CAUSAL_LM", **settings).save_pretrained(tmp_path)
+    config = read_config(tmp_path)
+    assert (config.kind, config.unknown_keys) == (kind, ())
+
+
 def test_keys_of_another_version_are_kept_and_named(tmp_path: Path) -> None:
     write_config(tmp_path, merge_weights=False, enable_lora=None, group_size=16)
     assert read_config(tmp_path).unknown_keys == ("enable_lora", "group_size", "merge_weights")
