@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
 GOAL = 0.25
 CASES: tuple[tuple[str, int, Mapping[str, Any]], ...] = (  # trainer, tokens of a row, options
     ("sft", 64, {"batch_size": 8}),
@@ -109,7 +110,7 @@ def in_fresh_process(trainer: str, row_tokens: int, options: Mapping[str, Any], 
     """`measure` in a process of its own."""
     case = json.dumps([trainer, row_tokens, dict(options), str(base_dir)])
     command = [sys.executable, "-m", "benchmarks.memory", "--case", case]
-    last = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip().splitlines()[-1]
+    last = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]
     expected, measured = json.loads(last)
     return expected, measured
 
