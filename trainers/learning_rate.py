@@ -18,16 +18,16 @@ def rate_warning(trainer: str, options: Any) -> str | None:
         trainer: a name in `trainers.TRAINERS`.
         options: its options.
     """
-    usual = usual_rate(trainer, getattr(options, "adapter", None))
+    usual = usual_rate(trainer, getattr(options, "adapter", "lora"))
     rate = options.learning_rate
-    if usual is None or rate is None or usual / FAR <= rate <= usual * FAR:
+    if rate is None or usual / FAR <= rate <= usual * FAR:
         return None
     effect = "it may learn nothing" if rate < usual else "it may forget what the base knows"
     return f"learning_rate {rate:g} is far from the usual {usual:g} for {trainer}: {effect}."
 
 
-def usual_rate(trainer: str, adapter: str | None) -> float | None:
-    """The rate of the kind of adapter, for trainers that know several; of others that of the preset "balanced"."""
-    if adapter is not None:
-        return ADAPTER_KINDS[adapter].learning_rate
-    return PRESETS["balanced"].values.get(trainer, {}).get("learning_rate")
+def usual_rate(trainer: str, adapter: str) -> float:
+    """The peak rate that a trainer's preset "balanced" has for LoRA, scaled to what another kind of adapter wants."""
+    lora = ADAPTER_KINDS["lora"].learning_rate
+    rate = PRESETS["balanced"].values.get(trainer, {}).get("learning_rate", lora)
+    return rate * ADAPTER_KINDS[adapter].learning_rate / lora

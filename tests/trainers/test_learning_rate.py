@@ -31,7 +31,8 @@ def test_a_rate_far_off_is_told(trainer: str, rate: float, sentence: str | None)
 
 def test_another_kind_of_adapter_has_another_rate() -> None:
     options = replace(TRAINERS["sft"].options_class(), adapter="ia3", learning_rate=5e-3)
-    assert usual_rate("sft", "ia3") == 5e-3
+    assert usual_rate("sft", "ia3") == pytest.approx(5e-3)
+    assert usual_rate("dpo", "ia3") == pytest.approx(5e-4)  # DPO wants a tenth of SFT's 2e-4
     assert rate_warning("sft", options) is None
 
 
