@@ -145,7 +145,8 @@ def activation_bytes(facts: BaseFacts, options: Any, shape: StepShape, device: D
     if options.gradient_checkpointing:
         in_flight = min(1, CHECKPOINTED_BLOCKS[device.name] / facts.layers)
         per_token = per_token * in_flight + facts.layers * facts.hidden * width
-    backward = BACKWARD_SHARE * per_token if shape.logit_tokens == 0 else 0  # else the logits hide it
+    has_tiles = shape.logit_tokens > 0 and not shape.has_whole_logits
+    backward = 0 if has_tiles else BACKWARD_SHARE * per_token  # the tiles are larger, and gone when it begins
     mask = 3 * shape.rows * shape.length**2  # which token sees which, as a flag and as a number
     return tokens * (per_token + backward) + mask
 

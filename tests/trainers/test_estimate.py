@@ -145,9 +145,9 @@ MEASURED_MB: list[tuple[str, dict[str, Any], int, int]] = [
     ("kto", {"batch_size": 4}, 128, 1742),
     ("grpo", {"batch_size": 8}, 64, 3118),
     ("grpo", {"batch_size": 16}, 64, 5781),
-    ("ppo", {"batch_size": 8, "max_new_tokens": 32, "ppo_epochs": 2}, 64, 1466),
-    ("ppo", {"batch_size": 16, "max_new_tokens": 64, "ppo_epochs": 2}, 64, 3188),
-    ("ppo", {"batch_size": 16, "max_new_tokens": 64, "ppo_epochs": 2, "value": "head"}, 64, 2833),
+    ("ppo", {"batch_size": 8, "max_new_tokens": 32, "ppo_epochs": 2}, 64, 1727),
+    ("ppo", {"batch_size": 16, "max_new_tokens": 64, "ppo_epochs": 2}, 64, 3949),
+    ("ppo", {"batch_size": 16, "max_new_tokens": 64, "ppo_epochs": 2, "value": "head"}, 64, 3959),
 ]
 
 
