@@ -78,6 +78,7 @@ def prompt_completion(record: Record, settings: Settings) -> Row:
 
 def flan(record: Record, settings: Settings) -> Row:
     """FLAN's and T0's inputs and targets. T0 keeps the texts beside the token numbers of another model."""
+    check_marks(record, settings)
     question, answer = (
         record[first_of(record, (f"{name}_pretokenized", name)) or name] for name in ("inputs", "targets")
     )

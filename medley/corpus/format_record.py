@@ -12,7 +12,7 @@ from typing import Any
 
 from medley.corpus import rules
 from medley.corpus.rules import Message, message, read_turn, read_turns
-from medley.corpus.tally import RowDropped, Tally
+from medley.corpus.tally import NAME_CHARACTERS, RowDropped, Tally, one_line
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]  # its parts are lists of messages, and `label` is a bool
@@ -22,6 +22,7 @@ ANSWERS = ("completion", "response", "answer", "targets", "output")
 CONVERSATIONS = ("conversations", "conversation")
 TOOLS_INTRODUCTION = "You can call these tools, described as JSON:"
 NO_TOOLS = ("", "[]", "{}", "null")
+MARKS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Settings:
     Attributes:
         turns: "all" or "last", see `rules.prompt_and_completion`.
         status_counts: True when some rows say status "ok", so that the others are rejects.
+        labels_count: False when a person named the format and the column `label` holds no marks but, say, classes.
     """
 
     tally: Tally
     turns: str = "all"
     status_counts: bool = False
+    labels_count: bool = True
 
 
 def first_of(record: Record, names: Sequence[str]) -> str | None:
@@ -92,10 +95,16 @@ def task_turn(instruction: Any, extra: Any, tally: Tally) -> Message:
 
 
 def mark_of(label: Any) -> bool | None:
-    """True or False for a label that says so, also as text (CSV); None for any other, such as a class or a number."""
-    if isinstance(label, bool):
-        return label
-    return {"true": True, "false": False}.get(label.strip().lower()) if isinstance(label, str) else None
+    """True or False for a label that says so: true, false, 1, 0, also as text (CSV); None for any other."""
+    if isinstance(label, str):
+        return MARKS.get(label.strip().lower())
+    return bool(label) if isinstance(label, (int, float)) and label in (0, 1) else None
+
+
+def has_label(record: Record) -> bool:
+    """Whether something stands in the column `label`; an empty cell, and the NaN that tables write for it, is none."""
+    label = record.get("label")
+    return label is not None and label == label and not (isinstance(label, str) and not label.strip())
 
 
 def check_marks(record: Record, settings: Settings) -> None:
@@ -103,5 +112,12 @@ def check_marks(record: Record, settings: Settings) -> None:
     status = record.get("status")
     if settings.status_counts and isinstance(status, str) and status.lower() != "ok":
         raise RowDropped(rules.BAD_STATUS, f"status {status!r}")
-    if mark_of(record.get("label")) is False:
+    if not settings.labels_count or not has_label(record):
+        return
+    mark = mark_of(record["label"])
+    if mark is None:
+        value = one_line(str(record["label"]), NAME_CHARACTERS)
+        settings.tally.unknown_labels[value] += 1
+        raise RowDropped(rules.UNKNOWN_LABEL, f"label '{value}'")
+    if not mark:
         raise RowDropped(rules.BAD_LABEL)

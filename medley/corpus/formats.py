@@ -138,7 +138,7 @@ EXAMPLE_FORMATS = (
     ),
     Format(
         "flan", "sft", "inputs, targets",
-        ("inputs", "targets", "inputs_pretokenized", "targets_pretokenized"),
+        ("inputs", "targets", "inputs_pretokenized", "targets_pretokenized", "label"),
         _is_flan, format_examples.flan,
     ),
     Format(
@@ -155,7 +155,7 @@ EXAMPLE_FORMATS = (
 )  # fmt: skip
 OTHER_FORMATS = (
     Format(
-        "unpaired", "unpaired", "prompt, completion, label (true or false)",
+        "unpaired", "unpaired", "prompt, completion, label (true or false, 1 or 0)",
         ("messages", *PROMPTS, *ANSWERS, "label", "system", "tools"),
         format_unpaired.is_unpaired, format_unpaired.unpaired,
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 from medley.corpus import rules
 from medley.corpus.duplicates import find_duplicates
 from medley.corpus.folder import SPLITS, json_line, new_folder, write_lines
-from medley.corpus.format_record import Record, Row, Settings
+from medley.corpus.format_record import Record, Row, Settings, has_label, mark_of
 from medley.corpus.formats import FORMATS, Format
 from medley.corpus.records import read_records
 from medley.corpus.report import PROVENANCE, SLOT, ImportReport, write_report
@@ -21,9 +21,9 @@ from medley.errors import DatasetError, ParameterError
 from medley.events import Emit, ignore_event
 
 SAMPLE_ROWS = 100  # looked at to tell the format
-MAX_FAULTY_SHARE = 0.05  # of rows with unknown roles or other columns; more is not a slip but another format
+MAX_FAULTY_SHARE = 0.05  # of rows with unknown roles, labels or columns; more is not a slip but another format
 MAX_COLUMNS = 40  # named in a message or report
-FAULTS = (rules.UNKNOWN_ROLE, rules.NOT_IN_FORMAT)
+FAULTS = (rules.UNKNOWN_ROLE, rules.UNKNOWN_LABEL, rules.NOT_IN_FORMAT)
 PROGRESS_ROWS = 1000
 
 
@@ -68,8 +68,9 @@ def import_dataset(
 ) -> ImportReport:
     """Clean rows in `out_dir` (train.jsonl, eval.jsonl, dataset.json), and the report of what was done to get them.
 
-    Rows with a role nobody knows, or without the format's columns, are left out while they are at most 5 % of all;
-    more is an error. Everything else that cannot be used is left out and counted, whatever the share.
+    Rows with a role nobody knows, a label that is no mark, or without the format's columns are left out while they are
+    at most 5 % of all; more is an error. Everything else that cannot be used is left out and counted, whatever its
+    share.
 
     Args:
         source: a .json, .jsonl, .ndjson, .csv, .tsv or .txt file (also .gz), or .parquet.
@@ -98,13 +99,17 @@ def import_files(
         raise DatasetError(f"{label} has no rows.")
     chosen = _choose_format(sample, settings.format, label)
     tally = Tally()
-    status_counts = any(str(record.get("status")).lower() == "ok" for record in sample)
-    converting = Settings(tally, settings.turns, status_counts)
+    converting = Settings(
+        tally,
+        settings.turns,
+        status_counts=any(str(record.get("status")).lower() == "ok" for record in sample),
+        labels_count=settings.format == "auto" or _labels_are_marks(sample),
+    )
     with new_folder(out_dir) as staging:
         keys: list[tuple[str, ...]] = []
         rows = _clean_rows(chain(sample, records), chosen, converting, settings.max_rows, emit)
         write_lines(staging / "rows", _noting_keys(rows, keys))
-        _check_what_is_left(tally, label, has_rows=bool(keys))
+        _check_what_is_left(tally, label, chosen.name, has_rows=bool(keys))
         families = family_keys(keys)
         held_out = eval_prompts(families, eval_share=settings.eval_share, seed=settings.seed)
         splits = [SPLITS[family in held_out] for family in families]
@@ -125,7 +130,7 @@ def import_files(
             fixed=_sorted(tally.fixed),
             dropped=_sorted(tally.dropped),
             examples=tally.examples,
-            unused_columns=tuple(name for name in _columns(sample) if name not in chosen.reads),
+            unused_columns=tuple(name for name in _columns(sample) if not _is_used(name, chosen, converting)),
             settings={name: getattr(settings, name) for name in ("eval_share", "seed", "turns", "max_rows")},
             licence=settings.licence,
             provenance=settings.provenance,
@@ -151,6 +156,14 @@ def _named(name: str) -> Format:
     """A format that a person asked for, which may fit more than it would be detected in."""
     chosen = FORMATS[name]
     return replace(chosen, fits=chosen.fits_named or chosen.fits)
+
+
+def _labels_are_marks(sample: Sequence[Record]) -> bool:
+    return all(mark_of(record["label"]) is not None for record in sample if has_label(record))
+
+
+def _is_used(column: str, chosen: Format, settings: Settings) -> bool:
+    return column in chosen.reads and (column != "label" or settings.labels_count)
 
 
 def _clean_rows(
@@ -207,22 +220,28 @@ def _noting_keys(rows: Iterable[Row], keys: list[tuple[str, ...]]) -> Iterator[R
         yield row
 
 
-def _check_what_is_left(tally: Tally, label: str, *, has_rows: bool) -> None:
+def _check_what_is_left(tally: Tally, label: str, format: str, *, has_rows: bool) -> None:
     """Raise when a fault that means "another kind of file" is more than an exception, or when no row is left."""
     for fault in FAULTS:
         if tally.dropped[fault] > MAX_FAULTY_SHARE * tally.found:
-            raise DatasetError(_too_many(fault, tally, label))
+            raise DatasetError(_too_many(fault, tally, label, format))
     if not has_rows:
         reasons = ", ".join(f"{why} ({count})" for why, count in tally.dropped.most_common())
         raise DatasetError(f"No row of {label} can be used. Of {tally.found} rows found, dropped: {reasons}.")
 
 
-def _too_many(fault: str, tally: Tally, label: str) -> str:
+def _too_many(fault: str, tally: Tally, label: str, format: str) -> str:
     share = f"{tally.dropped[fault]} of {tally.found} rows"
     if fault == rules.UNKNOWN_ROLE:
         named = ", ".join(name for name, _ in tally.unknown_roles.most_common(5))
         known = ", ".join(name for names in rules.ROLES.values() for name in names)
         return f"{label} has roles that Medley does not know in {share}: {named}. Known: {known}."
+    if fault == rules.UNKNOWN_LABEL:
+        named = ", ".join(value for value, _ in tally.unknown_labels.most_common(5))
+        return (
+            f"{label} has labels that say neither good nor bad in {share}: {named}. Write true or false, or 1 or 0. "
+            f"To learn every row as an example, whatever its label, name the format: {format}."
+        )
     example = tally.examples[fault][0]
     return (
         f"{label}: {share} do not have the same form as the others, for example row {example['row']}: "

@@ -46,6 +46,7 @@ LOWER_RANK, TIE = "ranked below another answer", "neither answer is better"
 SAME_ANSWERS = "chosen and rejected are the same"
 OTHER_PROMPT = "chosen and rejected answer different prompts"
 BAD_STATUS, BAD_LABEL = 'status is not "ok"', "labelled as a bad answer"
+UNKNOWN_LABEL = "label that says neither good nor bad"
 DUPLICATE = "exact duplicate"
 
 ALPACA_HEADER = re.compile(

@@ -24,7 +24,7 @@ KNOWN = (
     "preference (prompt, chosen, rejected); transcripts (chosen and rejected, dialogues of Human: and Assistant:); "
     "summaries (info, summaries, choice); shp (history, human_ref_A, human_ref_B, labels); "
     "helpsteer (prompt, response_1, response_2, preference_strength); "
-    "unpaired (prompt, completion, label (true or false)); "
+    "unpaired (prompt, completion, label (true or false, 1 or 0)); "
     "oasst (a message tree); sharegpt (conversations); messages (messages); ultrachat (data, a list of texts); "
     "self-instruct (instruction, instances); alpaca (instruction, input, output); flan (inputs, targets); "
     "flan-table (two or three columns without a header (.tsv)); prompt-completion (prompt, completion); "
