@@ -50,7 +50,8 @@ def test_a_4bit_base_blends_as_peft_on_the_same_base(tiny_base: Path, tmp_path: 
     bare = logits_of(bare, base, ASK)
     assert torch.equal(engine.logits(ASK, {}), bare)
     expected = logits_of(PeftModel.from_pretrained(other, adapter).eval(), base, ASK)
-    torch.testing.assert_close(engine.logits(ASK, {"one": 1.0}), expected, atol=2e-5, rtol=1e-4)
+    # where the processor has them, packed 4-bit weights are multiplied in bf16: a last bit of an input can flip one
+    assert relative_error(engine.logits(ASK, {"one": 1.0}), expected) < 2e-3
     assert relative_error(bare, expected) > 0.05
     # quantising is not the identity: the 16-bit base gives other numbers
     assert relative_error(logits_of(load_base(folder, device="cpu", dtype="float32").model, base, ASK), bare) > 1e-3
