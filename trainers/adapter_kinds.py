@@ -80,6 +80,7 @@ INITS = {  # what the option `init` can be, and whether only plain LoRA can star
     "olora": True,
     "eva": True,
 }
+ROWLESS_INITS = tuple(name for name in INITS if name != "eva")  # eva looks at the rows that sft learns from
 HOLDING_INITS = ("pissa", "olora")  # the start is subtracted again by a half that is held fast
 
 

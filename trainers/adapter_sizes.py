@@ -54,8 +54,8 @@ def _layers(facts: BaseFacts, options: Any) -> float:
 
 
 def _targeted(facts: BaseFacts, options: Any) -> Iterator[tuple[LinearSizes, int]]:
-    """The linear layers that the options' targets name, with the rank of each."""
-    ranks = parse_ranks(options.rank_pattern)
+    """The linear layers that the options' targets name, by whole paths or their ends, with the rank of each."""
+    ranks, named = parse_ranks(options.rank_pattern), {name.rpartition(".")[2] for name in options.targets}
     for name, sizes in facts.linears.items():
-        if tuple(options.targets) == ("all-linear",) or name in options.targets:
+        if tuple(options.targets) == ("all-linear",) or name in named:
             yield sizes, ranks.get(name, options.rank)

@@ -12,8 +12,9 @@ from trl import DPOConfig, DPOTrainer
 
 from medley.corpus import read_rows
 from medley.lm.load import LoadedBase, load_base
+from medley.options import check_together
 from trainers.displacement import DisplacementWatch
-from trainers.dpo_options import DPOOptions, smoothing_of
+from trainers.dpo_options import DPOOptions
 from trainers.epoch_order import SeededOrder
 from trainers.pairs import encode_pairs
 from trainers.reference import attach_policy
@@ -32,11 +33,12 @@ def train(options: DPOOptions, work: TrainWork) -> TrainResult:
     checkpoint gives the same bytes as one that was not.
 
     Raises:
-        ParameterError: the targets match no module or the output matrix, or loss and label_smoothing do not fit.
+        ProblemsError: options that contradict each other.
+        ParameterError: the targets match no module or the output matrix.
         DatasetError: no pair has both its answers within max_length.
         BaseModelError: the base cannot be loaded.
     """
-    smoothing = smoothing_of(options)
+    check_together(options)
     work.emit("progress", step=0, total=0, text="Loading the base model")
     base = load_base(work.base_dir, quant=options.quant, device=options.device)
     eval_rows = read_rows(work.data_dir, "eval")[: options.max_eval_rows]
@@ -53,7 +55,7 @@ def train(options: DPOOptions, work: TrainWork) -> TrainResult:
             model=model,
             args=DPOConfig(
                 **shared_arguments(options, work, base, has_eval=eval_set is not None),
-                **_loss_arguments(options, smoothing),
+                **_loss_arguments(options),
                 max_length=None,  # the pairs are already cut
             ),
             train_dataset=train_set,
@@ -71,13 +73,13 @@ class SeededDPOTrainer(SeededOrder, DPOTrainer):
         return dataset
 
 
-def _loss_arguments(options: DPOOptions, smoothing: float) -> dict[str, Any]:
+def _loss_arguments(options: DPOOptions) -> dict[str, Any]:
     has_sft = options.sft_weight > 0
     return {
         "beta": options.beta,
         "loss_type": [options.loss, *(["sft"] if has_sft else [])],
         "loss_weights": [1.0, options.sft_weight] if has_sft else None,
-        "label_smoothing": smoothing,
+        "label_smoothing": options.smoothing,
     }
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from medley.errors import ParameterError
 from medley.options import option
 from trainers.options import AdapterOptions, CommonOptions, EpochOptions, SampleOptions
 from trainers.reference_options import ReferenceOptions
@@ -53,20 +52,19 @@ class DPOOptions(ReferenceOptions, SampleOptions, AdapterOptions, CommonOptions,
         advanced=True,
     )
 
+    @property
+    def smoothing(self) -> float:
+        """The label smoothing that the chosen loss works with."""
+        return SMOOTHING.get(self.loss, 0.0) if self.label_smoothing is None else self.label_smoothing
 
-def smoothing_of(options: DPOOptions) -> float:
-    """The label smoothing that the chosen loss works with.
-
-    Raises:
-        ParameterError: the loss knows none, or needs some.
-    """
-    if options.label_smoothing is None:
-        return SMOOTHING.get(options.loss, 0.0)
-    if options.loss not in SMOOTHING:
-        raise ParameterError(
-            f"label_smoothing has no effect on the loss {options.loss}. Leave it empty, or choose one of "
-            f"{', '.join(SMOOTHING)}."
-        )
-    if options.loss == "exo_pair" and options.label_smoothing == 0:
-        raise ParameterError("The loss exo_pair needs a label_smoothing above 0. Its paper takes 0.001.")
-    return options.label_smoothing
+    def problems(self) -> list[str]:
+        """What only several options together get wrong."""
+        problems = super().problems()
+        if self.label_smoothing is not None and self.loss not in SMOOTHING:
+            problems.append(
+                f"label_smoothing has no effect on the loss {self.loss}. Leave it empty, or choose one of "
+                f"{', '.join(SMOOTHING)}."
+            )
+        if self.loss == "exo_pair" and self.label_smoothing == 0:
+            problems.append("The loss exo_pair needs a label_smoothing above 0. Its paper takes 0.001.")
+        return problems

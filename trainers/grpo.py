@@ -15,8 +15,9 @@ from medley.corpus import read_rows
 from medley.errors import DatasetError
 from medley.lm.load import LoadedBase, load_base
 from medley.lm.prompts import end_token_ids, prompt_ids
+from medley.options import check_together
 from trainers.epoch_order import EpochOrder
-from trainers.grpo_options import GRPOOptions, check_groups
+from trainers.grpo_options import GRPOOptions
 from trainers.grpo_reward import reward_functions
 from trainers.ppo_rollout import read_prompts
 from trainers.reference import attach_policy
@@ -36,17 +37,18 @@ def train(options: GRPOOptions, work: TrainWork) -> TrainResult:
     checkpoint gives the same bytes as one that was not.
 
     Raises:
-        ParameterError: the reward cannot be read, a step does not hold whole groups, or the targets match no module.
+        ProblemsError: options that contradict each other.
+        ParameterError: the reward cannot be read, or the targets match no module.
         DatasetError: there are not enough prompts for one step.
         IncompatibleError: a reward adapter does not fit the base.
         BaseModelError: the base cannot be loaded.
     """
+    check_together(options)
     parse_rewards(options.reward)
-    prompts_of_step = check_groups(options)
     work.emit("progress", step=0, total=0, text="Loading the base model")
     base = load_base(work.base_dir, quant=options.quant, device=options.device)
     train_rows = _rows("train", base, options, work)
-    _check_enough(len(train_rows), prompts_of_step)
+    _check_enough(len(train_rows), options.answers_of_step // options.num_generations)
     eval_rows = _rows("eval", base, options, work)[: options.max_eval_rows]
     base.model.generation_config.eos_token_id = sorted(end_token_ids(base.tokenizer, base.model.generation_config))
     set_seed(options.seed)  # LoRA's A is drawn from the global generator

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from medley.errors import ParameterError
 from medley.options import option
 from trainers.options import AdapterOptions, CommonOptions, EpochOptions
 from trainers.reference_options import ReferenceOptions
@@ -49,17 +48,17 @@ class GRPOOptions(ReferenceOptions, AdapterOptions, CommonOptions, EpochOptions)
     samples: int = option(2, "Answers of a batch to look at.", low=0, high=16, advanced=True)
     sample_every: int = option(5, "Optimizer steps between two looks.", low=1, advanced=True)
 
+    @property
+    def answers_of_step(self) -> int:
+        """Answers in one optimizer step, groups of `num_generations` to one prompt."""
+        return self.batch_size * self.gradient_accumulation
 
-def check_groups(options: GRPOOptions) -> int:
-    """Prompts in one optimizer step.
-
-    Raises:
-        ParameterError: the answers of a step are not whole groups.
-    """
-    answers = options.batch_size * options.gradient_accumulation
-    if answers % options.num_generations:
-        raise ParameterError(
-            f"A step of {answers} answers (batch_size times gradient_accumulation) does not hold whole groups of "
-            f"{options.num_generations}. Make it a multiple of num_generations."
-        )
-    return answers // options.num_generations
+    def problems(self) -> list[str]:
+        """What only several options together get wrong."""
+        problems = super().problems()
+        if self.answers_of_step % self.num_generations:
+            problems.append(
+                f"A step of {self.answers_of_step} answers (batch_size times gradient_accumulation) does not hold "
+                f"whole groups of {self.num_generations}. Make it a multiple of num_generations."
+            )
+        return problems

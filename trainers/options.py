@@ -7,7 +7,7 @@ A trainer that needs another default declares the field again.
 from dataclasses import dataclass
 
 from medley.options import option
-from trainers.adapter_kinds import ADAPTER_KINDS, INITS, RATES, contradictions
+from trainers.adapter_kinds import ADAPTER_KINDS, INITS, RATES, ROWLESS_INITS, contradictions
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,8 @@ class AdapterOptions:
     rslora: bool = option(False, "Scale by alpha/sqrt(r), steadier at high rank (2312.03732).", advanced=True)
     init: str = option(
         "default",
-        "How LoRA starts: pissa (2404.02948) and olora (2406.01775) from the base's weights, eva (2410.07170) from "
-        "the training rows.",
-        choices=tuple(INITS),
+        "How LoRA starts: pissa (2404.02948) and olora (2406.01775) from the base's weights.",
+        choices=ROWLESS_INITS,
         advanced=True,
     )
     layers: tuple[str, ...] | None = option(
@@ -98,6 +97,13 @@ class AdapterTypeOptions(AdapterOptions):
 
     adapter: str = option(
         "lora", f"Kind of adapter, each with options and a rate of its own: {RATES}.", choices=tuple(ADAPTER_KINDS)
+    )
+    init: str = option(
+        "default",
+        "How LoRA starts: pissa (2404.02948) and olora (2406.01775) from the base's weights, eva (2410.07170) from "
+        "the training rows.",
+        choices=tuple(INITS),
+        advanced=True,
     )
     virtual_tokens: int = option(
         20, "Tokens that prompt-tuning and prefix-tuning put in front.", low=1, high=4096, advanced=True

@@ -16,6 +16,7 @@ from medley.errors import IncompatibleError
 from medley.lm.adapter_file import read_config
 from medley.lm.load import LoadedBase, load_base
 from medley.lm.prompts import end_token_ids
+from medley.options import check_together
 from trainers.adapter import attach_adapter, save_adapter
 from trainers.checkpoints import newest_checkpoint
 from trainers.ppo_checkpoint import RunState, load_checkpoint, save_checkpoint
@@ -43,9 +44,11 @@ def train(options: PPOOptions, work: TrainWork) -> TrainResult:
     Raises:
         DatasetError: no prompt is short enough.
         BaseModelError: the base cannot be loaded.
+        ProblemsError: options that contradict each other.
         ParameterError: the targets match no module, or a reward is not understood.
         IncompatibleError: an adapter is not a plain LoRA of this base, or a reward adapter has no score head.
     """
+    check_together(options)
     work.emit("progress", step=0, total=0, text="Loading the base model")
     if work.init_adapter is not None and read_config(work.init_adapter).task_type == "SEQ_CLS":
         raise IncompatibleError("A reward adapter cannot be the start of a policy. Start from an SFT adapter.")

@@ -73,3 +73,15 @@ class PPOOptions(AdapterOptions, CommonOptions):
         choices=("default", "gaussian", "orthogonal"),
         advanced=True,
     )
+
+    def problems(self) -> list[str]:
+        """What only several options together get wrong."""
+        problems = super().problems()
+        if self.batch_size % self.mini_batches:
+            problems.append(
+                f"A batch of {self.batch_size} answers cannot be parted into {self.mini_batches} equal mini-batches. "
+                "Choose mini_batches that divide batch_size."
+            )
+        if self.kl_adaptive and self.kl_coef == 0:
+            problems.append("kl_adaptive multiplies kl_coef, so that 0 stays 0. Give it a start above 0, such as 0.05.")
+        return problems

@@ -10,6 +10,7 @@ from typing import Any
 
 from medley.errors import ParameterError
 from medley.lm.quiet import silence_proposals
+from medley.options import describe
 from trainers.adapter_kinds import with_rate
 from trainers.dpo_options import DPOOptions
 from trainers.grpo_options import GRPOOptions
@@ -65,6 +66,12 @@ class Trainer:
     adapters_in: Callable[[Any], tuple[str, ...]] = _no_adapters
     with_adapters: Callable[[Any, Mapping[str, str]], Any] = _unchanged
     settled: Callable[[Any, Path | None], Any] = _settled
+
+    @property
+    def start_kinds(self) -> tuple[str, ...]:
+        """The kinds of adapter that training can go on from; a reward model keeps a DoRA's magnitudes too."""
+        chosen = next((each.choices for each in describe(self.options_class) if each.name == "adapter"), ("lora",))
+        return ("lora", "dora") if self.makes == "reward" else chosen
 
     def train(self, options: Any, work: TrainWork) -> TrainResult:
         """Run it to the end, to a stop or to an error; see `TrainWork` and `TrainResult`.

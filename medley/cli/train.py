@@ -10,6 +10,7 @@ from medley.cli.follow import submit
 from medley.cli.output import json_option
 from medley.cli.train_plan import presets, show_plan
 from trainers import PRESETS, TRAINERS, Trainer, preset
+from trainers.adapter_kinds import SHAPING
 
 
 class TrainGroup(click.Group):
@@ -69,6 +70,8 @@ def trainer_command(trainer: Trainer) -> click.Command:
 
         registry, chosen = open_registry(), given(options)
         start = preset(preset_name, trainer.name, chosen.get("adapter", "lora")) if preset_name else {}
+        if from_adapter:  # which keeps its shape, so that what a preset says of one is left out
+            start = {key: value for key, value in start.items() if key not in SHAPING}
         values = {**start, **chosen}
         spec = train_spec(registry, trainer.name, base=base, data=data, name=name, init=from_adapter, options=values)
         if dry_run:

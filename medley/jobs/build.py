@@ -5,7 +5,7 @@ merge methods' own tables; here is only what needs the registry.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +14,7 @@ from medley.jobs.bases import base_of, belongs_to, find_base
 from medley.jobs.device import likely_device
 from medley.jobs.estimate import check_can_fit
 from medley.jobs.spec import JobSpec, plain
-from medley.jobs.tracking import check_tracker
+from medley.jobs.train_checks import check_running, check_shape, check_start, find_data, find_reward, sizes_of
 from medley.options import from_mapping, unknown_key
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def train_spec(
         MemoryLimitError: this machine has less memory than it needs; says what would fit.
     """
     from trainers import TRAINERS
+    from trainers.start_shape import shaped_by_start
 
     if trainer not in TRAINERS:
         raise ParameterError(f"There is no trainer '{trainer}'. Known: {', '.join(TRAINERS)}.")
@@ -95,80 +96,59 @@ def train_spec(
     base_version = problems.attempt(base_of, registry, start) if start and base is None else None
     if base is not None or init is None:
         base_version = problems.attempt(find_base, registry, base)
-    data_version = problems.attempt(_find_data, registry, data, row.data_kinds, trainer)
+    data_version = problems.attempt(find_data, registry, data, row.data_kinds, trainer)
     chosen = problems.attempt(from_mapping, row.options_class, options or {})
-    others = {ref: problems.attempt(_find_reward, registry, ref) for ref in (row.adapters_in(chosen) if chosen else ())}
+    others = {ref: problems.attempt(find_reward, registry, ref) for ref in (row.adapters_in(chosen) if chosen else ())}
     if chosen:
-        problems.attempt(_check_running, row, chosen)
+        problems.attempt(check_running, row, chosen)
     if start:
-        problems.attempt(_check_start, start, row)
+        problems.attempt(check_start, start, row)
     for version in filter(None, (start, *others.values())):
         if base_version and not belongs_to(version, base_version):
             problems.found.append(
                 f"{version.label} was trained on {version.base}, but the base is {base_version.base}. "
                 f"Leave out --base, or choose another adapter."
             )
+    facts = sizes_of(registry, base_version) if base_version else None
+    if chosen and (start or not init):
+        problems.attempt(check_shape, row, options or {}, chosen, facts, start)
     problems.report("the training")
-    pinned = {ref: f"sha256:{version.id}" for ref, version in others.items()}
-    settled = row.settled(row.with_adapters(chosen, pinned), start.path if start else None)
-    values = plain(dataclasses.asdict(settled))
-    inputs = {"base": base_version.id, "data": data_version.id, "init": start.id if start else None}
-    labels = {"base": base_version.label, "data": data_version.label, **({"init": start.label} if start else {})}
-    labels |= {f"sha256:{version.id}": version.label for version in others.values()}
-    params = {
-        "trainer": trainer,
-        **inputs,
-        "adapters": list(pinned.values()),
-        "labels": labels,
-        "options": values,
-        "device": likely_device(values.get("device", "auto")),
-    }
+    shaped = shaped_by_start(chosen, start.path, facts) if start else chosen
+    params = _train_params(row, shaped, base_version, data_version, start, others)
     spec = JobSpec("train", f"Train {name} ({trainer}) on {data_version.label}", params, name)
     if chosen.check_memory:
         check_can_fit(registry, spec)
     return spec
 
 
-def _check_running(row: "Trainer", options: Any) -> None:
-    """Nothing, if the trainer can run in the way that the options say."""
-    check_tracker(options.log_to)
-    if options.num_processes > 1 and not row.can_split:
-        raise ParameterError(
-            f"{row.name} trains in one process only, got num_processes={options.num_processes}. Leave it at 1."
-        )
+def _train_params(
+    row: "Trainer",
+    options: Any,
+    base: "Version",
+    data: "Version",
+    start: "Version | None",
+    others: Mapping[str, "Version"],
+) -> dict[str, Any]:
+    """Inputs by content, every option written out, and what people call the inputs."""
+    pinned = {ref: f"sha256:{version.id}" for ref, version in others.items()}
+    settled = row.settled(row.with_adapters(options, pinned), start.path if start else None)
+    values = plain(dataclasses.asdict(settled))
+    inputs = {"base": base, "data": data, **({"init": start} if start else {})}
+    labels = {role: version.label for role, version in inputs.items()}
+    return {
+        "trainer": row.name,
+        "base": base.id,
+        "data": data.id,
+        "init": start.id if start else None,
+        "adapters": list(pinned.values()),
+        "labels": labels | {f"sha256:{version.id}": version.label for version in others.values()},
+        "options": values,
+        "device": likely_device(values.get("device", "auto")),
+    }
 
 
 def _find_init(registry: "Registry", ref: str) -> "Version":
     return registry.get(ref, "adapter")
-
-
-def _check_start(start: "Version", row: "Trainer") -> None:
-    from hub.reward_words import cannot, is_reward
-
-    if is_reward(start.metadata) and row.makes != "reward":
-        raise ParameterError(cannot(start.label, f"be trained on by {row.name}"))
-
-
-def _find_reward(registry: "Registry", ref: str) -> "Version":
-    from hub.reward_words import is_reward
-
-    version = registry.get(ref, "adapter")
-    if not is_reward(version.metadata):
-        raise ParameterError(
-            f"'{ref}' is not a reward model: it has no score head. Train one with: medley train reward"
-        )
-    return version
-
-
-def _find_data(registry: "Registry", ref: str, kinds: Sequence[str], trainer: str) -> "Version":
-    version = registry.get(ref, "dataset")
-    found = version.metadata.get("kind", kinds[0])
-    if found not in kinds:
-        wanted = " or ".join(kinds)
-        raise ParameterError(
-            f"{trainer} learns from {wanted} data, but '{ref}' is {found} data. Choose another dataset."
-        )
-    return version
 
 
 def train_recipe_spec(registry: "Registry", recipe: Mapping[str, Any] | Path) -> JobSpec:

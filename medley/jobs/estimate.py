@@ -164,13 +164,14 @@ def _options(spec: JobSpec) -> Any:
 def _plan(registry: "Registry", spec: JobSpec) -> Plan | None:
     """The training as it looks before its worker starts, or None while the base is not on this machine."""
     params = spec.params
-    facts = _known_facts(registry, registry.get(f"sha256:{params['base']}"))
+    facts = known_facts(registry, registry.get(f"sha256:{params['base']}"))
     lengths = _guessed_lengths(registry.get(f"sha256:{params['data']}").path)
     hardware = likely_hardware(params["device"])
     return Plan(params["trainer"], facts, lengths, hardware, params["init"] is not None) if facts else None
 
 
-def _known_facts(registry: "Registry", base: "Version") -> "BaseFacts | None":
+def known_facts(registry: "Registry", base: "Version") -> "BaseFacts | None":
+    """The base's sizes, or None while it is not on this machine."""
     from medley.jobs.bases import folder_at_hand
     from medley.lm.base_facts import BUNDLED_FACTS, read_base_facts
 

@@ -7,7 +7,7 @@ from hub import Registry, Version
 from medley.jobs import Jobs, train_spec
 from tests.jobs.conftest import done, wait_for_event
 
-OPTIONS = {"updates": 30, "batch_size": 4, "max_new_tokens": 6, "rank": 2, "save_every": 5, "device": "cpu"}
+OPTIONS = {"updates": 30, "batch_size": 4, "max_new_tokens": 6, "save_every": 5, "device": "cpu"}
 OPTIONS |= {"learning_rate": 1e-3, "temperature": 1.0, "reward": ["matches:e"], "gold_reward": ["brevity"]}
 
 

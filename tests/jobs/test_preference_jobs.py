@@ -9,7 +9,7 @@ from medley.jobs import Jobs, train_spec
 from tests.jobs.conftest import done, wait_for_event
 from tests.trainers.preference_rows import WORDS, pair, write_dataset
 
-OPTIONS = {"max_steps": 40, "epochs": 100, "batch_size": 4, "rank": 2, "save_every": 5, "device": "cpu"}
+OPTIONS = {"max_steps": 40, "epochs": 100, "batch_size": 4, "save_every": 5, "device": "cpu"}
 OPTIONS |= {"learning_rate": 1e-3, "samples": 0, "eval_every": 20, "kl_samples": 4, "kl_tokens": 4}
 
 

@@ -190,13 +190,17 @@ def test_a_training_registers_a_reward_model_that_scores(
     registry: Registry, base: Version, adapters: tuple[Version, Version], pairs: Version, tmp_path: Path
 ) -> None:
     """The work of a job, done in this very process."""
-    options = {"rank": 2, "max_steps": 2, **CPU}
+    options = {"max_steps": 2, **CPU}
     spec = train_spec(registry, "reward", data="pairs", name="critic", init="left", options=options)
     job = Job("train-1", "train", spec.title, spec.lane, "running", 0.0, tmp_path / "job", output_name="critic")
     run(JobWork(job, spec, registry, ignore_event, lambda: False))
     critic = registry.get("critic")
     facts = critic.metadata
-    assert (facts["adapter_kind"], facts["trainer"], facts["rank"]) == ("reward", "reward", 4)  # left's own rank
+    assert (facts["adapter_kind"], facts["trainer"], facts["rank"]) == (
+        "reward",
+        "reward",
+        4,
+    )  # left's own rank, in its recipe too
     assert facts["metrics"]["eval_pairs"] == 4
     assert {role: parent.label for role, parent in registry.parents(critic.id) if parent} == {
         "base": "tiny:v1",

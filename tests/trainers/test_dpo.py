@@ -11,7 +11,7 @@ import torch
 
 from medley.corpus import read_rows
 from medley.corpus.tokens import encode
-from medley.errors import DatasetError, ParameterError
+from medley.errors import DatasetError, ParameterError, ProblemsError
 from medley.lm.adapter_file import file_sha256
 from medley.lm.load import load_base, load_tokenizer
 from tests.tiny_model import write_tiny_adapter, write_tiny_base
@@ -202,13 +202,13 @@ def test_a_pair_without_room_for_both_answers_is_left_out_and_counted(run_dpo: R
 
 
 def test_settings_that_do_not_go_together_are_refused(run_dpo: RunDPO) -> None:
-    with pytest.raises(ParameterError) as caught:
+    with pytest.raises(ProblemsError) as caught:
         run_dpo("run", DPOOptions(label_smoothing=0.1, **FAST))
     assert str(caught.value) == (
         "label_smoothing has no effect on the loss sigmoid. Leave it empty, or choose one of "
         "robust, exo_pair, aot, aot_unpaired."
     )
-    with pytest.raises(ParameterError, match=r"^The loss exo_pair needs a label_smoothing above 0\."):
+    with pytest.raises(ProblemsError, match=r"^The loss exo_pair needs a label_smoothing above 0\."):
         run_dpo("run", DPOOptions(loss="exo_pair", label_smoothing=0.0, **FAST))
     with pytest.raises(ParameterError) as caught:
         run_dpo("run", DPOOptions(targets=("lm_head",), **FAST))

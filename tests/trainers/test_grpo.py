@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from medley.errors import DatasetError, IncompatibleError, ParameterError
+from medley.errors import DatasetError, IncompatibleError, ParameterError, ProblemsError
 from medley.lm.adapter_file import file_sha256
 from medley.lm.load import load_base
 from medley.lm.score_model import ScoreModel
@@ -173,7 +173,7 @@ def test_names_of_reward_adapters_are_pinned_in_the_options() -> None:
 
 
 def test_a_step_holds_whole_groups_and_enough_prompts(run_grpo: RunGRPO) -> None:
-    with pytest.raises(ParameterError) as caught:
+    with pytest.raises(ProblemsError) as caught:
         run_grpo("run", GRPOOptions(**{**SHORT, "batch_size": 6}))
     assert str(caught.value) == (
         "A step of 6 answers (batch_size times gradient_accumulation) does not hold whole groups of 4. "

@@ -101,6 +101,37 @@ def test_options_that_contradict_each_other_are_refused_together(
     assert list(caught.value.problems) == problems
 
 
+GROUPS = (
+    "A step of 16 answers (batch_size times gradient_accumulation) does not hold whole groups of 7. "
+    "Make it a multiple of num_generations."
+)
+SMOOTHING = (
+    "label_smoothing has no effect on the loss ipo. Leave it empty, or choose one of robust, exo_pair, aot, "
+    "aot_unpaired."
+)
+PARTS = "A batch of 9 answers cannot be parted into 4 equal mini-batches. Choose mini_batches that divide batch_size."
+STAYS_ZERO = "kl_adaptive multiplies kl_coef, so that 0 stays 0. Give it a start above 0, such as 0.05."
+NO_EVA = "init must be one of default, gaussian, orthogonal, pissa, olora, got eva."
+
+
+@pytest.mark.parametrize(
+    ("trainer", "values", "problem"),
+    [
+        ("grpo", {"num_generations": 7}, GROUPS),
+        ("dpo", {"loss": "ipo", "label_smoothing": 0.1}, SMOOTHING),
+        ("ppo", {"batch_size": 9, "mini_batches": 4}, PARTS),
+        ("ppo", {"kl_adaptive": True, "kl_coef": 0.0}, STAYS_ZERO),
+        *((name, {"init": "eva"}, NO_EVA) for name in ("reward", "dpo", "kto", "grpo")),
+    ],
+)
+def test_what_a_trainer_cannot_do_is_refused_with_its_options(
+    trainer: str, values: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(ProblemsError) as caught:
+        from_mapping(TRAINERS[trainer].options_class, values)
+    assert list(caught.value.problems) == [problem]
+
+
 def test_layers_and_patterns_are_read() -> None:
     assert parse_layers(("0-2", "5", "1")) == [0, 1, 2, 5]
     assert parse_layers(None) is None
