@@ -26,6 +26,11 @@ def guessed_lengths(rows: Sequence[Row]) -> list[int]:
     return [max(_guess(messages) for messages in _conversations(row)) for row in rows]
 
 
+def prompts_alone(rows: Sequence[Row]) -> list[Row]:
+    """The rows without their answers, for trainers whose model writes answers of its own."""
+    return [{"prompt": row["prompt"]} for row in rows]
+
+
 def counted_lengths(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, *, longest: int = 64) -> list[int]:
     """As `guessed_lengths`, but counted for the rows that look longest: they decide how much memory is needed.
 

@@ -17,6 +17,7 @@ from medley.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
     from hub import Registry, Version
+    from medley.corpus.row_lengths import Row
     from medley.lm.base_facts import BaseFacts
     from medley.lm.load import Device
     from trainers.estimate import Estimate
@@ -149,7 +150,8 @@ def check_fits_now(spec: JobSpec, base_dir: Path, data_dir: Path) -> None:
 
     options = _options(spec)
     device = choose_device(options.quant, options.device)
-    lengths = counted_lengths(read_rows(data_dir, "train"), load_tokenizer(base_dir))
+    rows = _read_by(spec.params["trainer"], read_rows(data_dir, "train"))
+    lengths = counted_lengths(rows, load_tokenizer(base_dir))
     plan = Plan(spec.params["trainer"], read_base_facts(base_dir), lengths, device, spec.params["init"] is not None)
     plan.check(options, free_memory(device.name), "only {} are free")
 
@@ -165,7 +167,7 @@ def _plan(registry: "Registry", spec: JobSpec) -> Plan | None:
     """The training as it looks before its worker starts, or None while the base is not on this machine."""
     params = spec.params
     facts = known_facts(registry, registry.get(f"sha256:{params['base']}"))
-    lengths = _guessed_lengths(registry.get(f"sha256:{params['data']}").path)
+    lengths = _guessed_lengths(registry.get(f"sha256:{params['data']}").path, params["trainer"])
     hardware = likely_hardware(params["device"])
     return Plan(params["trainer"], facts, lengths, hardware, params["init"] is not None) if facts else None
 
@@ -182,8 +184,16 @@ def known_facts(registry: "Registry", base: "Version") -> "BaseFacts | None":
 
 
 @functools.lru_cache(maxsize=8)
-def _guessed_lengths(data_dir: Path) -> Sequence[int]:
+def _guessed_lengths(data_dir: Path, trainer: str) -> Sequence[int]:
     from medley.corpus import read_rows
     from medley.corpus.row_lengths import guessed_lengths
 
-    return guessed_lengths(read_rows(data_dir, "train"))  # a version's folder never changes
+    return guessed_lengths(_read_by(trainer, read_rows(data_dir, "train")))  # a version's folder never changes
+
+
+def _read_by(trainer: str, rows: "Sequence[Row]") -> "Sequence[Row]":
+    """What the trainer reads of the rows: prompts alone where it is made for prompts."""
+    from medley.corpus.row_lengths import prompts_alone
+    from trainers import TRAINERS
+
+    return prompts_alone(rows) if TRAINERS[trainer].data_kinds[0] == "prompts" else rows

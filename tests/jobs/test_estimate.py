@@ -1,5 +1,6 @@
 """What a training needs, told from the registry; and the refusal with advice, when submitted and when it starts."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,26 @@ def test_the_estimate_of_a_training(registry: Registry, base: Version, sums: Ver
     assert found.parts["weights"] in (2 * base.metadata["parameters"], 4 * base.metadata["parameters"])
     assert found.seconds is not None
     assert 0 < found.seconds[0] < found.seconds[1] < 60
+
+
+@pytest.mark.parametrize("trainer", ["ppo", "grpo"])
+def test_a_trainer_that_writes_answers_reads_prompts_alone(
+    trainer: str, registry: Registry, base: Version, tmp_path: Path
+) -> None:
+    """The long prompt counts whole; with its answer it would be above the limit, and the short row would decide."""
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": "x" * size}],
+            "completion": [{"role": "assistant", "content": "y" * 700}],
+        }
+        for size in (14, 1400)
+    ]
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    registry.publish("dataset", "long", tmp_path / "rows", metadata={"kind": "sft"})
+    options = {"max_new_tokens": 10, "device": "cpu"}
+    found = training_estimate(registry, trainer, base="tiny", data="long", options=options)
+    assert found.longest_row == 1400 / 3.5 + 5 + 25 + 10
 
 
 def test_the_longest_rows_are_counted(sums: Version, tiny_base: Path) -> None:
@@ -94,7 +115,7 @@ def test_a_base_that_was_never_downloaded_is_not_judged(
 ) -> None:
     registry.publish("adapter", "far", make_adapter("far", base_id="org/far"), base="org/far")
     machine(total=1)
-    spec = train_spec(registry, "sft", data="sums", name="counter", init="far", options=TRAINING)
+    spec = train_spec(registry, "sft", data="sums", name="counter", init="far", options={"device": "cpu"})
     with pytest.raises(BaseModelError) as caught:
         spec_estimate(registry, spec)
     assert str(caught.value) == (
