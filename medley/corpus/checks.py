@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medley.corpus.chat_marks import row_marks
+from medley.corpus.faults import MAX_NAMED
 from medley.corpus.mistakes import MISTAKES, Mistake, Where
 from medley.corpus.report import ImportReport, repetitions
 from medley.corpus.tokens import Encoded, Row, answers_of, encode_rows
@@ -122,10 +124,15 @@ def _truncation(looked: Looked) -> Said:
     return FIX_WORDS[cut > 0], cut, text
 
 
-def _begin_token(looked: Looked) -> Said:
+def _marks(looked: Looked) -> Said:
     begin = looked.tokenizer.bos_token_id
     count = looked.rows_with(lambda row, part, encoded: begin is not None and encoded.input_ids[:2] == [begin] * 2)
-    return FIX_WORDS[count > 0], count, f"{count:,} rows begin with two begin tokens."
+    special = {str(token) for token in looked.tokenizer.added_tokens_decoder.values() if token.special}
+    holding = {id(row): row_marks(row, special) for row in looked.rows}
+    marked = sum(map(bool, holding.values()))
+    named = sorted({mark for marks in holding.values() for mark, _ in marks})[:MAX_NAMED]
+    text = f"{count:,} rows begin with two begin tokens; {marked:,} hold marks of a template in their texts"
+    return FIX_WORDS[count + marked > 0], count + marked, f"{text}: {', '.join(named)}." if named else f"{text}."
 
 
 def _padding(looked: Looked) -> Said:
@@ -193,7 +200,7 @@ CHECKS: dict[int, Callable[[Looked], Said]] = {
     2: _ends,
     3: _prompts,
     4: _truncation,
-    5: _begin_token,
+    5: _marks,
     6: _padding,
     8: _border,
     9: _system,

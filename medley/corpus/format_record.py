@@ -117,7 +117,7 @@ def check_marks(record: Record, settings: Settings) -> None:
     mark = mark_of(record["label"])
     if mark is None:
         value = one_line(str(record["label"]), NAME_CHARACTERS)
-        settings.tally.unknown_labels[value] += 1
+        settings.tally.values[rules.UNKNOWN_LABEL][value] += 1
         raise RowDropped(rules.UNKNOWN_LABEL, f"label '{value}'")
     if not mark:
         raise RowDropped(rules.BAD_LABEL)

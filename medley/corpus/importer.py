@@ -8,7 +8,9 @@ from itertools import chain, islice
 from pathlib import Path
 
 from medley.corpus import rules
+from medley.corpus.chat_marks import row_marks
 from medley.corpus.duplicates import find_duplicates
+from medley.corpus.faults import check_what_is_left
 from medley.corpus.folder import SPLITS, json_line, new_folder, write_lines
 from medley.corpus.format_record import Record, Row, Settings, has_label, mark_of
 from medley.corpus.formats import FORMATS, Format
@@ -21,10 +23,9 @@ from medley.errors import DatasetError, ParameterError
 from medley.events import Emit, ignore_event
 
 SAMPLE_ROWS = 100  # looked at to tell the format
-MAX_FAULTY_SHARE = 0.05  # of rows with unknown roles, labels or columns; more is not a slip but another format
 MAX_COLUMNS = 40  # named in a message or report
-FAULTS = (rules.UNKNOWN_ROLE, rules.UNKNOWN_LABEL, rules.NOT_IN_FORMAT)
 PROGRESS_ROWS = 1000
+SHOWN_BEFORE = 40  # characters of an example before the mark that it is about
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ def import_dataset(
 ) -> ImportReport:
     """Clean rows in `out_dir` (train.jsonl, eval.jsonl, dataset.json), and the report of what was done to get them.
 
-    Rows with a role nobody knows, a label that is no mark, or without the format's columns are left out while they are
-    at most 5 % of all; more is an error. Everything else that cannot be used is left out and counted, whatever its
-    share.
+    Rows with a role nobody knows, a label that is no mark, a chat template's marks in a text, or without the format's
+    columns are left out while they are at most 5 % of all; more is an error. Everything else that cannot be used is
+    left out and counted, whatever its share.
 
     Args:
         source: a .json, .jsonl, .ndjson, .csv, .tsv or .txt file (also .gz), or .parquet.
@@ -109,7 +110,7 @@ def import_files(
         keys: list[tuple[str, ...]] = []
         rows = _clean_rows(chain(sample, records), chosen, converting, settings.max_rows, emit)
         write_lines(staging / "rows", _noting_keys(rows, keys))
-        _check_what_is_left(tally, label, chosen.name, has_rows=bool(keys))
+        check_what_is_left(tally, label, chosen.name, has_rows=bool(keys))
         families = family_keys(keys)
         held_out = eval_prompts(families, eval_share=settings.eval_share, seed=settings.seed)
         splits = [SPLITS[family in held_out] for family in families]
@@ -178,6 +179,7 @@ def _clean_rows(
             if not is_fitting:
                 raise RowDropped(rules.NOT_IN_FORMAT, f"columns {', '.join(map(str, record))}")
             row = chosen.convert(record, settings)
+            _check_texts(row, tally)
             digest = hashlib.sha256(json_line(row).encode()).digest()[:16]
             if digest in seen:
                 raise RowDropped(rules.DUPLICATE)
@@ -202,6 +204,15 @@ def _parts(records: Iterable[Record], chosen: Format) -> Iterator[tuple[Record, 
             yield record, False
 
 
+def _check_texts(row: Row, tally: Tally) -> None:
+    marks = row_marks(row)
+    for mark in dict(marks):
+        tally.values[rules.CHAT_MARKS][mark] += 1
+    if marks:
+        mark, text = marks[0]
+        raise RowDropped(rules.CHAT_MARKS, f"{mark} in {text[max(0, text.find(mark) - SHOWN_BEFORE) :]}")
+
+
 def _contents(row: Row) -> set[str]:
     """What is worth knowing of a row that is used as it is."""
     messages = [message for part in row.values() if isinstance(part, list) for message in part]
@@ -218,35 +229,6 @@ def _noting_keys(rows: Iterable[Row], keys: list[tuple[str, ...]]) -> Iterator[R
     for row in rows:
         keys.append(beginnings(row["prompt"]))
         yield row
-
-
-def _check_what_is_left(tally: Tally, label: str, format: str, *, has_rows: bool) -> None:
-    """Raise when a fault that means "another kind of file" is more than an exception, or when no row is left."""
-    for fault in FAULTS:
-        if tally.dropped[fault] > MAX_FAULTY_SHARE * tally.found:
-            raise DatasetError(_too_many(fault, tally, label, format))
-    if not has_rows:
-        reasons = ", ".join(f"{why} ({count})" for why, count in tally.dropped.most_common())
-        raise DatasetError(f"No row of {label} can be used. Of {tally.found} rows found, dropped: {reasons}.")
-
-
-def _too_many(fault: str, tally: Tally, label: str, format: str) -> str:
-    share = f"{tally.dropped[fault]} of {tally.found} rows"
-    if fault == rules.UNKNOWN_ROLE:
-        named = ", ".join(name for name, _ in tally.unknown_roles.most_common(5))
-        known = ", ".join(name for names in rules.ROLES.values() for name in names)
-        return f"{label} has roles that Medley does not know in {share}: {named}. Known: {known}."
-    if fault == rules.UNKNOWN_LABEL:
-        named = ", ".join(value for value, _ in tally.unknown_labels.most_common(5))
-        return (
-            f"{label} has labels that say neither good nor bad in {share}: {named}. Write true or false, or 1 or 0. "
-            f"To learn every row as an example, whatever its label, name the format: {format}."
-        )
-    example = tally.examples[fault][0]
-    return (
-        f"{label}: {share} do not have the same form as the others, for example row {example['row']}: "
-        f"{example['text']}."
-    )
 
 
 def _write_splits(staging: Path, splits: Sequence[str]) -> None:

@@ -64,10 +64,12 @@ MISTAKES: tuple[Mistake, ...] = (
         "tokens", "corpus/test_checks.py::test_truncation_is_counted_for_every_kind",
     ),
     Mistake(
-        5, "begin token twice",
-        "The template writes it and the tokenizer adds another: a beginning that is never seen in use.",
-        "Excluded: rendered text is tokenised without adding anything. Rows that begin with two are counted; 0.",
-        "design", "corpus/test_tokens.py::test_the_begin_token_stands_there_once",
+        5, "a template's marks twice",
+        "The template writes them, and the tokenizer or the text brings others: a form that is never seen in use.",
+        "Excluded: rendered text is tokenised without adding anything; rows that begin with two begin tokens are "
+        "counted. Refused: rows whose texts hold marks already are left out, and a file with more than 5 % of them "
+        "is not imported. Rows that hold the base's own special tokens are counted and told.",
+        "import", "corpus/test_chat_marks.py::test_rows_with_marks_are_left_out_and_told",
     ),
     Mistake(
         6, "end token masked as padding",

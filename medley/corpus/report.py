@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medley.corpus.folder import REPORT_FILE
+from medley.corpus.rules import CHAT_MARKS
 from medley.errors import DatasetError, NotFoundError
 
 PROVENANCE = ("human", "generated", "mixed")
@@ -71,6 +72,13 @@ class ImportReport:
         ]
         if slots:
             sentences.append(f"Unfilled slots stay in the text: {', '.join(slots)}. Fill them in before you train.")
+        marked = self.dropped.get(CHAT_MARKS, 0)
+        if marked:
+            example = self.examples[CHAT_MARKS][0]
+            sentences.append(
+                f"{marked:,} of {self.found['rows']:,} rows hold marks of a chat template in their texts and were left "
+                f"out, for example row {example['row']}: {example['text']}"
+            )
         sentences += repetitions(self.duplicates) if self.duplicates else []
         if not self.rows.get("eval"):
             sentences.append("There is no eval split, so training cannot measure itself.")

@@ -47,6 +47,7 @@ SAME_ANSWERS = "chosen and rejected are the same"
 OTHER_PROMPT = "chosen and rejected answer different prompts"
 BAD_STATUS, BAD_LABEL = 'status is not "ok"', "labelled as a bad answer"
 UNKNOWN_LABEL = "label that says neither good nor bad"
+CHAT_MARKS = "marks of a chat template in a text"
 DUPLICATE = "exact duplicate"
 
 ALPACA_HEADER = re.compile(
@@ -81,7 +82,7 @@ def read_turn(turn: Any, tally: Tally) -> Message:
     role = ROLE_OF.get(str(sender).strip().lower())
     if role is None:
         name = one_line(str(sender), NAME_CHARACTERS)
-        tally.unknown_roles[name] += 1
+        tally.values[UNKNOWN_ROLE][name] += 1
         raise RowDropped(UNKNOWN_ROLE, f"role '{name}'")
     if role != sender:
         tally.fix(ROLES_MAPPED, f"{sender} -> {role}")

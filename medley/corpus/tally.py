@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ class Tally:
         found: rows seen so far; the number of the current one, from 1.
         fixed: what was put right -> rows; only rows that were kept count.
         dropped: why -> rows left out.
+        values: why -> the words that were found instead -> how often.
         noticed: what kept rows contain -> rows; nothing was done about it.
     """
 
@@ -46,8 +47,7 @@ class Tally:
     fixed: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     noticed: Counter[str] = field(default_factory=Counter)
-    unknown_roles: Counter[str] = field(default_factory=Counter)
-    unknown_labels: Counter[str] = field(default_factory=Counter)
+    values: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     _fixed_here: dict[str, str] = field(default_factory=dict)
 
