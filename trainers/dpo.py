@@ -16,6 +16,7 @@ from medley.options import check_together
 from trainers.displacement import DisplacementWatch
 from trainers.dpo_options import DPOOptions
 from trainers.epoch_order import SeededOrder
+from trainers.eval_rows import rows_to_measure
 from trainers.pairs import encode_pairs
 from trainers.reference import attach_policy
 from trainers.reference_run import Log, run_held
@@ -41,7 +42,7 @@ def train(options: DPOOptions, work: TrainWork) -> TrainResult:
     check_together(options)
     work.emit("progress", step=0, total=0, text="Loading the base model")
     base = load_base(work.base_dir, quant=options.quant, device=options.device)
-    eval_rows = read_rows(work.data_dir, "eval")[: options.max_eval_rows]
+    eval_rows = rows_to_measure(read_rows(work.data_dir, "eval"), base, options, work)
     train_set = _dataset(read_rows(work.data_dir, "train"), base, options, work, split="train")
     eval_set = _dataset(eval_rows, base, options, work, split="eval") if eval_rows else None
     set_seed(options.seed)  # LoRA's A is drawn from the global generator

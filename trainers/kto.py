@@ -19,6 +19,7 @@ from medley.errors import DatasetError
 from medley.lm.load import LoadedBase, load_base
 from trainers.displacement import DisplacementWatch
 from trainers.epoch_order import SeededOrder
+from trainers.eval_rows import rows_to_measure
 from trainers.kto_options import KTOOptions
 from trainers.reference import attach_policy
 from trainers.reference_run import run_held
@@ -42,7 +43,7 @@ def train(options: KTOOptions, work: TrainWork) -> TrainResult:
     """
     work.emit("progress", step=0, total=0, text="Loading the base model")
     base = load_base(work.base_dir, quant=options.quant, device=options.device)
-    eval_rows = labelled(read_rows(work.data_dir, "eval"))[: options.max_eval_rows]
+    eval_rows = rows_to_measure(labelled(read_rows(work.data_dir, "eval")), base, options, work)
     train_set = _dataset(labelled(read_rows(work.data_dir, "train")), base, options, work, split="train")
     eval_set = _dataset(eval_rows, base, options, work, split="eval") if eval_rows else None
     _tell_balance(train_set["label"], options, work)

@@ -18,6 +18,7 @@ from medley.lm.load import LoadedBase, load_base
 from trainers.adapter import attach_adapter
 from trainers.adapter_kinds import with_rate
 from trainers.epoch_order import SeededOrder
+from trainers.eval_rows import rows_to_measure
 from trainers.reporting import Reporter, Sampler
 from trainers.sft_options import SFTOptions
 from trainers.trl_run import kept_precise, result_of, run, shared_arguments
@@ -41,7 +42,7 @@ def train(options: SFTOptions, work: TrainWork) -> TrainResult:
     options = with_rate(options, work.init_adapter)
     work.emit("progress", step=0, total=0, text="Loading the base model")
     base = load_base(work.base_dir, quant=options.quant, device=options.device)
-    eval_rows = read_rows(work.data_dir, "eval")[: options.max_eval_rows]
+    eval_rows = rows_to_measure(read_rows(work.data_dir, "eval"), base, options, work)
     train_set = _dataset(read_rows(work.data_dir, "train"), base, options, work, split="train")
     eval_set = _dataset(eval_rows, base, options, work, split="eval") if eval_rows else None
     set_seed(options.seed)  # an adapter's first values are drawn from the global generator
