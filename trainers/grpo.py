@@ -53,7 +53,7 @@ def train(options: GRPOOptions, work: TrainWork) -> TrainResult:
     base.model.generation_config.eos_token_id = sorted(end_token_ids(base.tokenizer, base.model.generation_config))
     set_seed(options.seed)  # LoRA's A is drawn from the global generator
     policy = attach_policy(base.model, options, work.init_adapter)
-    functions, weights = reward_functions(options.reward, work.adapters, policy, base.tokenizer)
+    functions, weights = reward_functions(options.reward, work.adapters, policy, base.tokenizer, work.labels)
     reporter = Reporter(work)
     with kept_precise(policy):
         trainer = SeededGRPOTrainer(

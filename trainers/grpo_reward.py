@@ -20,7 +20,7 @@ from medley.lm.adapter_file import WEIGHTS_FILE
 from medley.lm.prompts import prompt_ids
 from trainers.ppo_reward import SCORE_KEY
 from trainers.ppo_voices import open_plain_lora, read_voice
-from trainers.reward_words import RewardTerm, parse_rewards
+from trainers.reward_words import RewardTerm, names_of, parse_rewards
 from trainers.rewards import REWARDS
 
 SCORE_BATCH = 8
@@ -100,13 +100,18 @@ class BorrowedReward:
 
 
 def reward_functions(
-    words: Sequence[str], adapters: Mapping[str, Path], policy: PeftModel, tokenizer: Any
+    words: Sequence[str],
+    adapters: Mapping[str, Path],
+    policy: PeftModel,
+    tokenizer: Any,
+    labels: Mapping[str, str] | None = None,
 ) -> tuple[list[RewardFunction], list[float]]:
-    """What TRL calls for each term of the reward, and the weight of each.
+    """What TRL calls for each term of the reward, and the weight of each; TRL keeps what they earn by their names.
 
     Args:
         words: as the options write them.
         adapters: the reward adapters among them: the reference as it stands there -> its folder.
+        labels: the same references -> what people call them.
 
     Raises:
         ParameterError: as `parse_rewards`.
@@ -117,6 +122,8 @@ def reward_functions(
         _of_adapter(term, BorrowedReward(adapters[term.name], policy), tokenizer) if term.is_adapter else _of_text(term)
         for term in terms
     ]
+    for function, name in zip(functions, names_of(terms, labels or {}), strict=True):
+        function.__name__ = name
     return functions, [term.weight for term in terms]
 
 
@@ -126,7 +133,6 @@ def _of_text(term: RewardTerm) -> RewardFunction:
     def reward(prompts: Sequence[Messages], completions: Sequence[Messages], **others: Any) -> list[float]:
         return score([prompt[-1]["content"] for prompt in prompts], [each[-1]["content"] for each in completions])
 
-    reward.__name__ = term.name
     return reward
 
 
@@ -137,5 +143,4 @@ def _of_adapter(term: RewardTerm, model: BorrowedReward, tokenizer: Any) -> Rewa
         texts = [[*prompt_ids(tokenizer, prompt), *ids] for prompt, ids in zip(prompts, completion_ids, strict=True)]
         return model.score(texts, pad_id)
 
-    reward.__name__ = term.name
     return reward

@@ -41,6 +41,17 @@ def parse_rewards(words: Sequence[str]) -> list[RewardTerm]:
     return [_parse(word) for word in words]
 
 
+def names_of(terms: Sequence[RewardTerm], labels: Mapping[str, str]) -> list[str]:
+    """A name for each term, to show its scores by: no two alike, a function's with its argument.
+
+    Args:
+        labels: the references of reward adapters -> what people call them, where that is something else.
+    """
+    plain = [f"{each.name}:{each.argument}" if each.argument else labels.get(each.name, each.name) for each in terms]
+    times = [plain[: place + 1].count(name) for place, name in enumerate(plain)]
+    return [f"{name} ({count})" if count > 1 else name for name, count in zip(plain, times, strict=True)]
+
+
 def _parse(word: str) -> RewardTerm:
     name, weight = _split_weight(word.strip())
     if not name:

@@ -25,6 +25,7 @@ class TrainWork:
             policy, it is that policy too.
         adapters: other adapters that the options name (a reward model, say): the reference as it stands in the
             options -> its folder.
+        labels: the same references -> what people call those adapters, where that is something else.
         resume_from: a checkpoint folder of an earlier, interrupted run of the same options, or None.
         emit: told of progress, metrics, samples, checkpoints and warnings.
         should_stop: asked after every optimizer step; True saves a checkpoint and ends the run.
@@ -37,6 +38,7 @@ class TrainWork:
     base_revision: str | None = None
     init_adapter: Path | None = None
     adapters: Mapping[str, Path] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     resume_from: Path | None = None
     emit: Emit = ignore_event
     should_stop: Callable[[], bool] = _never

@@ -48,6 +48,7 @@ def run(work: JobWork) -> str:
             out_dir=work.out_dir,
             init_adapter=init.path if init else None,
             adapters={ref: version.path for ref, version in others.items()},
+            labels={ref: version.label for ref, version in others.items()},
             resume_from=checkpoint,
             emit=emit,
             should_stop=work.should_stop,

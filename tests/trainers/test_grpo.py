@@ -16,6 +16,7 @@ from medley.lm.score_model import ScoreModel
 from tests.tiny_model import write_tiny_base
 from tests.trainers.preference_rows import FAST, WORDS, adapter_digest, collect, pair, runner, values, write_dataset
 from trainers import TRAINERS, GRPOOptions, RewardOptions, TrainResult
+from trainers.reward_words import names_of, parse_rewards
 
 RunGRPO = Callable[..., TrainResult]
 SHORT = {**FAST, "batch_size": 8, "num_generations": 4, "max_new_tokens": 6, "max_eval_rows": 0}
@@ -142,10 +143,25 @@ def test_a_reward_adapter_scores_on_the_policys_base_as_it_does_by_itself(
         torch.testing.assert_close(policy(ids).logits, before, atol=0, rtol=0)  # the policy does not hear it
 
     events: list[dict[str, Any]] = []
-    options = GRPOOptions(max_steps=1, reward=("judge:v1=2", "brevity"), **SHORT)
-    run_grpo("run", options, adapters={"judge:v1": reward_adapter}, emit=collect(events))
-    parts = (values(events, f"rewards/{name}/mean")[0] for name in ("judge:v1", "brevity"))
-    assert values(events, "reward")[0] == pytest.approx(sum(w * part for w, part in zip((2, 1), parts, strict=True)))
+    options = GRPOOptions(
+        max_steps=1, reward=("sha256:ab=2", "matches:e", "matches:[^e]=-1"), **{**SHORT, "samples": 8}
+    )
+    run_grpo(
+        "run", options, adapters={"sha256:ab": reward_adapter}, labels={"sha256:ab": "judge:v1"}, emit=collect(events)
+    )
+    parts = [values(events, f"rewards/{name}/mean")[0] for name in ("judge:v1", "matches:e", "matches:[^e]")]
+    weighted = sum(weight * part for weight, part in zip((2, 1, -1), parts, strict=True))
+    assert values(events, "reward")[0] == pytest.approx(weighted)
+    shown = [event["score"] for event in events if event["kind"] == "sample"]
+    assert len(shown) == 8
+    assert sum(shown) / 8 == pytest.approx(weighted, abs=1e-3)
+
+
+def test_rewards_have_names_of_their_own() -> None:
+    terms = parse_rewards(("brevity", "matches:a", "matches:b", "sha256:ab", "brevity=0.5", "poet"))
+    assert names_of(terms, {"sha256:ab": "judge:v1"}) == [
+        "brevity", "matches:a", "matches:b", "judge:v1", "brevity (2)", "poet",
+    ]  # fmt: skip
 
 
 def test_qlora_has_the_same_exact_reference_and_hears_a_reward_adapter(prompts: Path, tmp_path: Path) -> None:
