@@ -8,7 +8,7 @@ import gradio as gr
 
 from medley.corpus import ImportReport, read_report, read_rows
 from medley.corpus.formats import KINDS
-from medley.ui import markup
+from medley.ui import data_overlap, markup
 from medley.ui.data_tokens import checks_html, statistics_html, tokens_html
 from medley.ui.numbers import count_text, plural
 from medley.ui.train_form import base_choices
@@ -28,10 +28,11 @@ class DataPanel:
     summary: gr.HTML
     rows: gr.HTML
     base: gr.Dropdown
+    suite: gr.Dropdown
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.reference, self.summary, self.rows, self.base]
+        return [self.reference, self.summary, self.rows, self.base, self.suite]
 
 
 def build(workspace: Workspace) -> DataPanel:
@@ -53,6 +54,8 @@ def build(workspace: Workspace) -> DataPanel:
             tokens = gr.HTML(elem_id="data-tokens", min_height=320)
         with gr.Tab("Statistics") as counted:
             statistics = gr.HTML(elem_id="data-statistics", min_height=320)
+        with gr.Tab("Test suites"):
+            suite = data_overlap.build(workspace, reference)
         with gr.Tab("Silent mistakes") as checked:
             checks = gr.HTML(elem_id="data-checks", min_height=320)
     filters = [reference, split, search, start]
@@ -65,7 +68,7 @@ def build(workspace: Workspace) -> DataPanel:
         each.input(**look)
     for tab, draw, place in ((counted, statistics_html, statistics), (checked, checks_html, checks)):
         tab.select(partial(draw, workspace), [reference, base, length], place, api_visibility="private")
-    return DataPanel(reference, summary, rows, base)
+    return DataPanel(reference, summary, rows, base, suite)
 
 
 def head(workspace: Workspace, reference: str) -> str:
@@ -85,13 +88,14 @@ def show(workspace: Workspace, reference: str) -> list[Any]:
     """Values for `DataPanel.outputs`."""
     version, problem = attempt(lambda: workspace.version(reference, "dataset"))
     if version is None:
-        return ["", problem, "", gr.skip()]
+        return ["", problem, "", gr.skip(), gr.skip()]
     bases = base_choices(workspace)
     return [
         version.label,
         shown(lambda: summary_html(read_report(version.path))),
         rows_html(workspace, version.label, "train", "", 1),
         gr.Dropdown(bases, value=bases[0] if bases else None),
+        gr.Dropdown(data_overlap.suites(workspace, version.name), value=None),
     ]
 
 

@@ -114,6 +114,12 @@ def import_by_clicking(tab: Watched, file: Path, pictures: Path) -> None:
     page.get_by_role("tab", name="Statistics").click()
     page.locator("#data-statistics .m-column").first.wait_for(timeout=LONG_S)
     tab.look("data-statistics", pictures)
+    page.get_by_role("tab", name="Test suites").click()
+    page.locator("#overlap-file input[type=file]").set_input_files(file)
+    page.get_by_text("sums.jsonl").last.wait_for()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.locator("#data-overlap td").first.wait_for(timeout=LONG_S)
+    tab.look("data-suites", pictures)
 
 
 def train_by_clicking(tab: Watched, app: AppProcess, pictures: Path) -> None:

@@ -176,12 +176,13 @@ def test_the_twelve_mistakes_are_a_table_with_what_was_found(
 
 
 def test_a_dataset_page_fills_and_a_wrong_name_is_told(workspace: Workspace, dataset: Version, base: Version) -> None:
-    reference, summary, _, choice = data_view.show(workspace, "sums")
+    reference, summary, _, choice, suite = data_view.show(workspace, "sums")
     assert reference == "sums:v1"
     assert "20 records in sums.jsonl" in summary
     assert "18 train, 2 eval" in summary
     assert "./train?data=sums" in data_view.head(workspace, "sums")
     assert isinstance(choice, gr.Dropdown)
+    assert (suite.choices, suite.value) == ([], None)
     assert "Did you mean" in data_view.show(workspace, "sum")[1]
 
 
