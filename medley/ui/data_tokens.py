@@ -24,12 +24,10 @@ LEGEND = (
 
 def tokenizer_of(workspace: Workspace, base: str) -> "PreTrainedTokenizerBase":
     """A base's tokenizer; the bundled base is unpacked at first need."""
-    from transformers import AutoTokenizer
-
     from medley.jobs import base_folder
+    from medley.lm.load import load_tokenizer
 
-    folder: Path = base_folder(workspace.registry, workspace.version(base, "base"))
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return load_tokenizer(base_folder(workspace.registry, workspace.version(base, "base")))
 
 
 def tokens_html(workspace: Workspace, reference: str, base: str, number: float | None, length: float | None) -> str:

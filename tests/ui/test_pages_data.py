@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import gradio as gr
@@ -134,6 +135,20 @@ def test_statistics_say_what_is_cut(workspace: Workspace, dataset: Version, base
     cut = data_tokens.statistics_html(workspace, "sums", "tiny-base", 40)
     assert "at 40 tokens" in cut
     assert "longest row 40" in cut
+
+
+def test_a_template_that_could_do_harm_is_not_rendered(
+    workspace: Workspace, dataset: Version, tiny_base: Path, tmp_path: Path
+) -> None:
+    from medley.jobs import add_base
+
+    folder = shutil.copytree(tiny_base, tmp_path / "changed")
+    add_base(workspace.registry, folder, "changed", hub_id="test/changed")
+    (folder / "chat_template.jinja").write_text("{{ messages.append.__globals__ }}")
+    for draw in (data_tokens.statistics_html, data_tokens.checks_html):
+        shown = draw(workspace, "sums", "changed", 1024)
+        assert 'role="alert"' in shown
+        assert "reaches for Python&#x27;s insides. It is not rendered." in shown
 
 
 PAIR = {"prompt": "Hi", "chosen": "Good <b>", "rejected": "Bad"}
