@@ -10,14 +10,36 @@ from pathlib import Path
 
 import pytest
 
+from hub import open_registry
+from medley.jobs import add_base
+from tests.tiny_model import TINY_BASE_ID
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def tour() -> list[str]:
+def commands(mark: str) -> list[list[str]]:
+    """The arguments of each command in the block behind a mark, without the program's name."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"<!-- tour -->\n```\n(.*?)```", text, re.DOTALL)
+    block = re.search(rf"<!-- {mark} -->\n```\n(.*?)```", text, re.DOTALL)
     assert block is not None
-    return [line for line in block[1].splitlines() if line.strip()]
+    lines = [shlex.split(line, comments=True) for line in block[1].splitlines() if line.strip()]
+    assert all(line[0] == "medley" for line in lines)
+    return [line[1:] for line in lines]
+
+
+def run_all(mark: str, folder: Path, home: Path, threads: int) -> None:
+    """Run the commands behind a mark, in a folder that has the examples."""
+    (folder / "examples").symlink_to(ROOT / "examples")
+    for arguments in commands(mark):
+        run = subprocess.run(
+            [sys.executable, "-m", "medley.cli.main", *arguments],
+            cwd=folder,
+            env={**os.environ, "MEDLEY_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, f"{arguments}\n{run.stdout}\n{run.stderr}"
 
 
 @pytest.mark.bundled
@@ -26,20 +48,22 @@ def tour() -> list[str]:
 def test_the_tour_of_the_command_line(bundled_base: Path, medley_home: Path, tmp_path: Path) -> None:
     (medley_home / "bases").mkdir(parents=True)
     (medley_home / "bases" / bundled_base.name).symlink_to(bundled_base)  # unpacked once for all tests
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    for line in tour():
-        program, *arguments = shlex.split(line)
-        assert program == "medley"
-        run = subprocess.run(
-            [sys.executable, "-m", "medley.cli.main", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "MEDLEY_HOME": str(medley_home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        assert run.returncode == 0, f"{line}\n{run.stdout}\n{run.stderr}"
+    run_all("tour", tmp_path, medley_home, threads=2)
     assert "<th>sailor" in (tmp_path / "answers.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.processes
+def test_the_path_from_examples_to_rewards(
+    tiny_base: Path, make_adapter: Callable[..., Path], medley_home: Path, tmp_path: Path
+) -> None:
+    """On the tiny base: every command starts from an adapter, and takes the base that it belongs to."""
+    registry = open_registry(medley_home)
+    base = add_base(registry, tiny_base, "tiny", hub_id=TINY_BASE_ID)
+    registry.publish("adapter", "pirate", make_adapter("pirate"), base=base.base)
+    run_all("rewards", tmp_path, medley_home, threads=1)
+    happy = registry.get("happy-pirate")
+    roles = {role: parent.label for role, parent in registry.parents(happy.id)}
+    assert roles == {"base": "tiny:v1", "data": "questions:v1", "reference": "pirate:v1", "reward": "judge:v1"}
 
 
 def test_every_file_the_readme_links_to_is_there() -> None:
