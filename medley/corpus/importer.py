@@ -218,7 +218,7 @@ def _contents(row: Row) -> set[str]:
     messages = [message for part in row.values() if isinstance(part, list) for message in part]
     found = {SLOT + slot for message in messages for slot in rules.PLACEHOLDER.findall(message["content"])}
     if len(row.get("completion", ())) > 1:
-        found.add("rows with several answers")
+        found.add("rows with several assistant turns")
     if messages[0]["role"] == "system":
         found.add("rows with a system turn")
     return found

@@ -24,7 +24,7 @@ class ImportReport:
         source_sha256: file name -> sha256 of every file read.
         encoding: file name -> how its text was decoded.
         found: what there was -> rows: "rows" themselves (before anything was dropped), and of the rows that were kept
-            those with several answers, with a system turn, with an unfilled slot such as {{name}}.
+            those with several assistant turns, with a system turn, with an unfilled slot such as {{name}}.
         rows: split -> rows written.
         prompts: split -> different prompts.
         fixed: what was put right -> rows.

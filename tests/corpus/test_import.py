@@ -139,7 +139,7 @@ def test_several_answers_and_system_turns_are_noticed(imported: Import) -> None:
     assert imported([{"messages": turns}]).report.found == {
         "rows": 1,
         "rows with a system turn": 1,
-        "rows with several answers": 1,
+        "rows with several assistant turns": 1,
     }
 
 

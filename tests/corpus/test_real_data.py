@@ -38,7 +38,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         "llama-factory-demos/glaive_toolcall_en_demo.json",
         {
             "format": "sharegpt",
-            "found": {"rows": 300, "rows with several answers": 230, "rows with a system turn": 172},
+            "found": {"rows": 300, "rows with several assistant turns": 230, "rows with a system turn": 172},
             "rows": {"train": 238, "eval": 27},
             "fixed": {MAPPED: 265, "tools described in the system turn": 172},
             "dropped": {"exact duplicate": 35},
@@ -85,7 +85,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         {
             "format": "oasst",
             "kind": "sft",
-            "found": {"rows": 286, "rows with several answers": 29},
+            "found": {"rows": 286, "rows with several assistant turns": 29},
             "rows": {"train": 64, "eval": 7},
             "fixed": {MAPPED: 71, "unanswered turn at the end removed": 28},
             "dropped": {"ranked below another answer": 203, "no answer": 12},
@@ -129,7 +129,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
         "sharegpt-dummy/dummy_conversation.json",
         {
             "format": "sharegpt",
-            "found": {"rows": 500, "rows with several answers": 333},
+            "found": {"rows": 500, "rows with several assistant turns": 333},
             "rows": {"train": 470, "eval": 30},
             "fixed": {MAPPED: 500},
             "dropped": {},
