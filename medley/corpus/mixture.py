@@ -122,8 +122,11 @@ def shares_of(sources: Sequence[Source]) -> dict[str, float]:
     names = [source.name for source in sources]
     if len(names) < 2:
         raise ParameterError("A mixture needs at least two datasets.")
-    if len(set(names)) < len(names):
-        raise ParameterError(f"A dataset is named twice: {', '.join(names)}.")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ParameterError(
+            f"Named twice: {', '.join(twice)}. A dataset is either learned or replayed, with one share."
+        )
     for source in sources:
         if not source.share > 0 or (source.is_replay and source.share >= 1):
             limits = "in (0, 1)" if source.is_replay else "above 0"

@@ -121,7 +121,8 @@ def test_mixtures_that_cannot_be(source: Make, tmp_path: Path) -> None:
     pairs = source("c", 1, records=[{"prompt": "Hi", "chosen": "Good", "rejected": "Bad"}])
     tries: list[tuple[type[UserError], list[Source], int | None, str]] = [
         (ParameterError, [one], None, "A mixture needs at least two datasets."),
-        (ParameterError, [one, one], None, "A dataset is named twice: a, a."),
+        (ParameterError, [one, few, Source("a", NOWHERE, 0.2, True)], None,
+         "Named twice: a. A dataset is either learned or replayed, with one share."),
         (ParameterError, [one, Source("b", NOWHERE, 0)], None, "The share of b must be above 0, got 0."),
         (ParameterError, [one, Source("b", NOWHERE, 1.0, True)], None, "The share of b must be in (0, 1), got 1."),
         (ParameterError, [Source("a", NOWHERE, 0.5, True), Source("b", NOWHERE, 0.5, True)], None,
