@@ -28,7 +28,7 @@ class Duplicates:
 
     Attributes:
         rows, compared: of the dataset, and those of them that were compared.
-        near: compared rows that nearly repeat an earlier one.
+        near: compared rows that nearly repeat an earlier one; of pairs and marked answers each answer does, too.
         near_examples: up to three {"rows": ["train 3", "train 9"], "similarity", "texts"}.
         eval_rows: compared rows of the eval split.
         eval_near_train: those of them whose prompt is nearly one of the train split.
@@ -58,8 +58,8 @@ def find_duplicates(folder: Path, counts: Mapping[str, int]) -> Duplicates:
     """
     total = sum(counts.values())
     placed = [each for split in SPLITS for each in _read_evenly(folder, split, -(-total // MAX_COMPARED) or 1)]
-    pairs = near_pairs(["\n".join(row_pieces(row)) for _, _, row in placed])
-    prompts = ["\n".join(row_pieces({"prompt": row["prompt"]})) for _, _, row in placed]
+    pairs = near_pairs([_text(row) for _, _, row in placed], _answers_apart([row for _, _, row in placed]))
+    prompts = [_text({"prompt": row["prompt"]}) for _, _, row in placed]
     across = [
         pair
         for pair in near_pairs(prompts)
@@ -84,9 +84,20 @@ def _read_evenly(folder: Path, split: str, step: int) -> Iterator[Placed]:
             yield split, number, json.loads(line)
 
 
+def _text(row: Row) -> str:
+    return "\n".join(row_pieces(row))
+
+
+def _answers_apart(rows: Sequence[Row]) -> list[list[str]] | None:
+    """Each answer of rows that are meant to share a prompt, as pairs and marked answers do; None for other rows."""
+    if not any(part in row for row in rows[:1] for part in ("rejected", "label")):
+        return None
+    return [[_text({part: row[part]}) for part in row if part not in ("prompt", "label")] for row in rows]
+
+
 def _example(pair: Any, placed: Sequence[Placed], texts: Sequence[str] | None) -> dict[str, Any]:
     both = [placed[pair.first], placed[pair.second]]
-    shown = [texts[pair.first], texts[pair.second]] if texts else ["\n".join(row_pieces(row)) for _, _, row in both]
+    shown = [texts[pair.first], texts[pair.second]] if texts else [_text(row) for _, _, row in both]
     return {
         "rows": [f"{split} {number}" for split, number, _ in both],
         "similarity": round(pair.similarity, 3),

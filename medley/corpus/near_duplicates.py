@@ -30,27 +30,30 @@ class NearPair:
     similarity: float
 
 
-def near_pairs(texts: Sequence[str]) -> list[NearPair]:
+def near_pairs(texts: Sequence[str], parts: Sequence[Sequence[str]] | None = None) -> list[NearPair]:
     """One pair for every text that is near to an earlier one, in order.
 
     Texts are compared with the first of each group of near texts, not with all of the group. So `len` of the result is
     the number of texts that could be left out.
+
+    Args:
+        parts: of each text the parts that must each be near as well, where a long beginning in common says nothing.
     """
     import numpy
     from datasketch import MinHash, MinHashLSH
 
     index = MinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS, weights=MISSES_COUNT)
     first = MinHash(num_perm=PERMUTATIONS, hashfunc=int)
-    kept: dict[int, tuple[numpy.ndarray, numpy.ndarray]] = {}  # place -> shingles, signature
+    kept: dict[int, tuple[list[numpy.ndarray], numpy.ndarray]] = {}  # place -> shingles of text and parts, signature
     pairs = []
     for place, text in enumerate(texts):
-        own = shingles(text)
+        own = [shingles(each) for each in ((text, *parts[place]) if parts else (text,))]
         sketch = first.copy()
-        sketch.update_batch(_hashes(own))
+        sketch.update_batch(_hashes(own[0]))
         likely = sorted(
             index.query(sketch), key=lambda each: (-(kept[each][1] == sketch.hashvalues).sum(), each)
         )[:MAX_CONFIRMED]  # fmt: skip
-        found = max(((jaccard(kept[each][0], own), -each) for each in likely), default=(0.0, 0))
+        found = max(((min(map(jaccard, kept[each][0], own)), -each) for each in likely), default=(0.0, 0))
         if found[0] >= THRESHOLD:
             pairs.append(NearPair(-found[1], place, found[0]))
             continue

@@ -95,6 +95,28 @@ def test_an_import_counts_what_repeats(imported: Import) -> None:
     assert result.report.warnings()[0] == "9 of 20 rows nearly repeat an earlier one. None was left out."
 
 
+STORY = " ".join(map(str, range(1000, 1100)))
+ANSWERS = (" ".join(map(str, range(3000, 3040))), "Nobody knows.", "Ask the parrot!", "Gold, of course")
+
+
+def test_rows_that_share_a_prompt_by_nature_repeat_when_their_answers_do(imported: Import) -> None:
+    """All texts are near, for the prompt is long; so would be the first two pairs' answers, read as one.
+
+    Only the last pair says on both sides what another one, the second, says.
+    """
+    sides = [(0, 1), (0, 2), (1, 3), (2, 3)]
+    rows = [{"prompt": STORY, "chosen": ANSWERS[one], "rejected": ANSWERS[other]} for one, other in sides]
+    rows.append({**rows[1], "prompt": f"{STORY}!", "rejected": f"{ANSWERS[2]}!"})
+    figures = imported(rows).report.duplicates
+    assert figures["near"] == 1
+    assert figures["near_examples"][0]["rows"] == ["train 2", "train 5"]
+
+
+def test_answers_marked_good_or_bad_are_compared_apart_from_their_prompt(imported: Import) -> None:
+    rows = [{"prompt": STORY, "completion": answer, "label": answer == ANSWERS[0]} for answer in ANSWERS]
+    assert imported(rows).report.duplicates["near"] == 0
+
+
 def test_a_suite_of_any_form_is_found_in_a_dataset(imported: Import, tmp_path: Path) -> None:
     folder = imported([alpaca(f"Tell me: {LONG}?"), alpaca("Nothing else")]).folder
     suite = tmp_path / "suite.jsonl"
