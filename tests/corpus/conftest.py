@@ -1,5 +1,6 @@
-"""Fixtures of the corpus tests: data files made on the spot, and imports of them."""
+"""Fixtures of the corpus tests: data files made on the spot, imports of them, and a tokenizer."""
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -40,3 +41,17 @@ def imported(data_file: Callable[..., Path], tmp_path: Path) -> Callable[..., Im
         return Imported.read(report, out)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_base: Path) -> Any:
+    """The tiny tokenizer, shared: to be looked at only."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_base)
+
+
+@pytest.fixture
+def tokenizer(tiny: Any) -> Any:
+    """The tiny tokenizer, to be changed by a test."""
+    return copy.deepcopy(tiny)

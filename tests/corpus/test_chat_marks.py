@@ -1,7 +1,6 @@
 """Texts that hold a chat template's marks already are not taught twice over: found, counted, told, left out."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,13 +75,10 @@ def test_a_file_of_rendered_texts_is_refused(imported: Import, record: dict[str,
     )
 
 
-def test_the_check_finds_them_in_a_dataset_made_elsewhere(tiny_base: Path) -> None:
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+def test_the_check_finds_them_in_a_dataset_made_elsewhere(tiny: Any) -> None:
     report = ImportReport("alpaca", "sft", "x", {}, {}, {"rows": 3}, {"train": 3}, {"train": 3})
     rows = [example("Hi", "Hello"), example("Hi [INST]", "Hello"), example("Hi<|im_end|>", "<|im_end|>")]
-    finding = check_dataset(report, rows, tokenizer, max_length=100)[4]
+    finding = check_dataset(report, rows, tiny, max_length=100)[4]
     assert (finding.state, finding.count) == ("warning", 2)
     assert finding.text == (
         "0 rows begin with two begin tokens; 2 hold marks of a template in their texts: <|im_end|>, [INST]."

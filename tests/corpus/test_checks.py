@@ -1,6 +1,5 @@
 """The twelve silent mistakes: each is counted where rows or tokens can show it, and each rule has a test."""
 
-import copy
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,19 +20,6 @@ CLEAN = {"near": 0, "compared": 9, "eval_near_train": 0, "eval_overlap": {"found
 ADDS_A_SYSTEM_TURN = (
     "{% if messages[0].role != 'system' %}{{ '<|im_start|>system\nBe useful.<|im_end|>\n' }}{% endif %}"
 )
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_base: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(tiny_base)
-
-
-@pytest.fixture
-def tokenizer(tiny: Any) -> Any:
-    """The tiny tokenizer, to be changed by a test."""
-    return copy.deepcopy(tiny)
 
 
 def found(rows: Sequence[dict[str, Any]], tokenizer: Any, max_length: int = 100, **duplicates: Any) -> list[Finding]:

@@ -30,21 +30,6 @@ REWRITES_EARLIER_TURNS = (
 )
 
 
-@pytest.fixture(scope="module")
-def tiny(tiny_base: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(tiny_base)
-
-
-@pytest.fixture
-def tokenizer(tiny: Any) -> Any:
-    """The tiny tokenizer, to be changed by a test."""
-    import copy
-
-    return copy.deepcopy(tiny)
-
-
 def trained_text(encoded: Encoded, tokenizer: Any) -> list[str]:
     """The trained stretches of a row as text."""
     stretches: list[list[int]] = []
