@@ -99,21 +99,14 @@ def import_files(
     if not sample:
         raise DatasetError(f"{label} has no rows.")
     chosen = _choose_format(sample, settings.format, label)
-    tally = Tally()
-    converting = Settings(
-        tally,
-        settings.turns,
-        status_counts=any(str(record.get("status")).lower() == "ok" for record in sample),
-        labels_count=settings.format == "auto" or _labels_are_marks(sample),
-    )
+    converting = _converting(sample, settings)
+    tally = converting.tally
     with new_folder(out_dir) as staging:
         keys: list[tuple[str, ...]] = []
         rows = _clean_rows(chain(sample, records), chosen, converting, settings.max_rows, emit)
         write_lines(staging / "rows", _noting_keys(rows, keys))
         check_what_is_left(tally, label, chosen.name, has_rows=bool(keys))
-        families = family_keys(keys)
-        held_out = eval_prompts(families, eval_share=settings.eval_share, seed=settings.seed)
-        splits = [SPLITS[family in held_out] for family in families]
+        splits = _splits_of(keys, settings)
         _write_splits(staging, splits)
         rows_by_split = {split: splits.count(split) for split in SPLITS}
         emit("progress", step=tally.found, total=0, text="Looking for repetitions")
@@ -125,9 +118,7 @@ def import_files(
             encoding={source.name: source.encoding for source in sources if source.encoding},
             found={"rows": tally.found, **_sorted(tally.noticed)},
             rows=rows_by_split,
-            prompts={
-                split: len({key[-1] for key, its in zip(keys, splits, strict=True) if its == split}) for split in SPLITS
-            },
+            prompts=_prompt_counts(keys, splits),
             fixed=_sorted(tally.fixed),
             dropped=_sorted(tally.dropped),
             examples=tally.examples,
@@ -157,6 +148,16 @@ def _named(name: str) -> Format:
     """A format that a person asked for, which may fit more than it would be detected in."""
     chosen = FORMATS[name]
     return replace(chosen, fits=chosen.fits_named or chosen.fits)
+
+
+def _converting(sample: Sequence[Record], settings: ImportSettings) -> Settings:
+    """What the converters need to know, as the first rows tell it, with a tally that is still empty."""
+    return Settings(
+        Tally(),
+        settings.turns,
+        status_counts=any(str(record.get("status")).lower() == "ok" for record in sample),
+        labels_count=settings.format == "auto" or _labels_are_marks(sample),
+    )
 
 
 def _labels_are_marks(sample: Sequence[Record]) -> bool:
@@ -229,6 +230,18 @@ def _noting_keys(rows: Iterable[Row], keys: list[tuple[str, ...]]) -> Iterator[R
     for row in rows:
         keys.append(beginnings(row["prompt"]))
         yield row
+
+
+def _splits_of(keys: Sequence[tuple[str, ...]], settings: ImportSettings) -> list[str]:
+    """The split of each row."""
+    families = family_keys(keys)
+    held_out = eval_prompts(families, eval_share=settings.eval_share, seed=settings.seed)
+    return [SPLITS[family in held_out] for family in families]
+
+
+def _prompt_counts(keys: Sequence[tuple[str, ...]], splits: Sequence[str]) -> dict[str, int]:
+    """split -> its different prompts."""
+    return {split: len({key[-1] for key, its in zip(keys, splits, strict=True) if its == split}) for split in SPLITS}
 
 
 def _write_splits(staging: Path, splits: Sequence[str]) -> None:
