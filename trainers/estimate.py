@@ -153,9 +153,8 @@ def activation_bytes(facts: BaseFacts, options: Any, shape: StepShape, device: D
 
 def cache_bytes(facts: BaseFacts, shape: StepShape, device: Device) -> float:
     """Keys and values of all tokens while answers are generated."""
-    if not shape.new_tokens:
-        return 0
-    return 2 * shape.rows * shape.length * facts.layers * facts.kv_heads * facts.head_dim * DTYPE_BYTES[device.dtype]
+    per_token = 2 * facts.layers * facts.kv_heads * facts.head_dim * DTYPE_BYTES[device.dtype]
+    return shape.written_rows * shape.length * per_token
 
 
 def duration(
@@ -173,7 +172,7 @@ def duration(
     passes = 2 + options.gradient_checkpointing + shape.plain_passes
     tokens = shape.rows * shape.mean_length
     operations = tokens * shape.forwards * (passes * forward + (passes + 1) * head)
-    operations += shape.rows * shape.new_tokens * forward / DECODE_SHARE
+    operations += shape.written_rows * shape.new_tokens * forward / DECODE_SHARE
     seconds = shape.steps * operations / (FLOPS_PER_CORE[device.dtype] * cores)
     basis = (
         f"{shape.steps * operations / 1e12:,.1f} TFLOP at {FLOPS_PER_CORE[device.dtype] / 1e9:.0f} GFLOP/s for each of "

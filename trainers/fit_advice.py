@@ -58,13 +58,20 @@ def _first_that_fits(
 
 
 def _smaller_batches(options: Any) -> Iterator[dict[str, Any]]:
-    """Halved again and again, with as many more forward passes for a step, so that the run learns the same."""
+    """Halved again and again, with as many more forward passes for a step, so that the run learns the same.
+
+    What PPO writes at once is its batch; where reading fewer answers at once is not enough, the batch is halved too.
+    """
     factor = 2
-    if hasattr(options, "rows_at_once"):  # PPO's batch is what it writes; what it reads at once is another matter
+    if hasattr(options, "rows_at_once"):
         rows = options.rows_at_once or -(-options.batch_size // options.mini_batches)
         while rows >= factor:
             yield {"rows_at_once": rows // factor}
             factor *= 2
+        rows = options.batch_size // 2
+        while rows and rows % options.mini_batches == 0:
+            yield {"batch_size": rows, "rows_at_once": 1}
+            rows //= 2
         return
     while options.batch_size % factor == 0:
         yield {

@@ -80,7 +80,7 @@ def _prepare(
 ) -> "Run":
     choose_attention(base, max(len(prompt.ids) for prompt in prompts) + options.max_new_tokens)
     reference = frozen_copy(base.policy, base.lm.dtype) if work.init_adapter else None
-    models = load_reward_models(work.adapters, base)
+    models = load_reward_models(work.adapters, base, options.rows_at_once)
     generator = torch.Generator().manual_seed(options.seed)
     optimised: list[RewardModel] = [models[name] for name in adapters_in(options.reward)]
     value = make_value(options.value, base, optimised, generator)

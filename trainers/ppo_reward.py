@@ -23,6 +23,7 @@ class RewardModel:
     Args:
         folder: the adapter.
         base: gets the voice.
+        rows_at_once: answers in one forward pass; all of a batch when None.
 
     Attributes:
         voice: its factors, frozen.
@@ -32,7 +33,7 @@ class RewardModel:
         IncompatibleError: not a plain LoRA with a score head, or of another base's size.
     """
 
-    def __init__(self, folder: Path, base: SharedBase) -> None:
+    def __init__(self, folder: Path, base: SharedBase, rows_at_once: int | None = None) -> None:
         adapter = open_plain_lora(folder)
         if SCORE_KEY not in adapter.tensors:
             raise IncompatibleError(
@@ -47,13 +48,17 @@ class RewardModel:
             )
         self.voice: dict[str, Factors] = read_voice(adapter, base.device, base.lm.dtype)
         base.make_room(self.voice)
-        self._base = base
+        self._base, self._rows_at_once = base, rows_at_once
 
     @torch.no_grad()
     def score(self, rollout: Rollout) -> torch.Tensor:
         """(N,) in float32: the head's number at each answer's last token, as a sequence classifier gives it."""
+        rows = torch.arange(len(rollout.ids_NS), device=rollout.ids_NS.device)
         with self._base.speaking(self.voice):
-            return score_head(hidden_at_end(self._base, rollout), self.head_1H)
+            hidden = [
+                hidden_at_end(self._base, rollout.rows(part)) for part in rows.split(self._rows_at_once or len(rows))
+            ]
+        return score_head(torch.cat(hidden), self.head_1H)
 
 
 class Reward:
@@ -79,6 +84,8 @@ class Reward:
         return torch.tensor(REWARDS[term.name].make(term.argument)(rollout.prompts, rollout.answers))
 
 
-def load_reward_models(folders: Mapping[str, Path], base: SharedBase) -> dict[str, RewardModel]:
+def load_reward_models(
+    folders: Mapping[str, Path], base: SharedBase, rows_at_once: int | None
+) -> dict[str, RewardModel]:
     """Every reward adapter that the options name, by its reference there."""
-    return {reference: RewardModel(folder, base) for reference, folder in folders.items()}
+    return {reference: RewardModel(folder, base, rows_at_once) for reference, folder in folders.items()}

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from trainers.reward_words import adapters_in
+
 
 @dataclass(frozen=True)
 class StepShape:
@@ -24,7 +26,8 @@ class StepShape:
         logit_tokens: tokens whose logits are in memory at once; 0 where the output layer is not used.
         has_whole_logits: whether these are kept whole, with their gradient, where TRL goes over them in tiles.
         adapters: copies of the adapter in memory; the first one is trained.
-        new_tokens: tokens that are generated for each row, or 0.
+        written_rows: answers that are generated at once, or 0.
+        new_tokens: tokens of the longest of them.
     """
 
     rows: int
@@ -36,6 +39,7 @@ class StepShape:
     logit_tokens: int = 0
     has_whole_logits: bool = False
     adapters: int = 1
+    written_rows: int = 0
     new_tokens: int = 0
 
 
@@ -83,27 +87,30 @@ def _grpo(options: Any, lengths: Sequence[int], has_init: bool) -> StepShape:
         forwards=options.gradient_accumulation,
         plain_passes=(options.beta > 0) + (options.gradient_accumulation > 1),
         logit_tokens=rows * length,
-        adapters=1 + has_init,
-        new_tokens=options.max_new_tokens * options.gradient_accumulation,
+        adapters=1 + has_init + len(adapters_in(options.reward)),
+        written_rows=rows * options.gradient_accumulation,
+        new_tokens=options.max_new_tokens,
     )
 
 
 def _ppo(options: Any, lengths: Sequence[int], has_init: bool) -> StepShape:
-    """A batch is written token by token, read by reference and value, then learned from pass by pass."""
+    """A batch is written token by token, all at once; reference, rewards and value read it; then it is learned from."""
     rows_of_step = -(-options.batch_size // options.mini_batches)
     rows = min(options.rows_at_once or rows_of_step, rows_of_step)
     prompts = [length for length in lengths if length <= options.max_prompt_length] or [options.max_prompt_length]
     has_value_adapter = options.value == "adapter"
+    rewards = len(adapters_in((*options.reward, *options.gold_reward)))
     return StepShape(
         rows=rows,
         length=max(prompts) + options.max_new_tokens,
         mean_length=sum(prompts) / len(prompts) + options.max_new_tokens,
         steps=options.updates,
         forwards=-(-rows_of_step // rows) * options.mini_batches * options.ppo_epochs * (1 + has_value_adapter),
-        plain_passes=3 / options.ppo_epochs,
+        plain_passes=(3 + rewards) / options.ppo_epochs,
         logit_tokens=rows * options.max_new_tokens,
         has_whole_logits=True,
-        adapters=1 + has_value_adapter + has_init,
+        adapters=1 + has_value_adapter + has_init + rewards,
+        written_rows=options.batch_size,
         new_tokens=options.max_new_tokens,
     )
 

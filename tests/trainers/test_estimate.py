@@ -11,6 +11,7 @@ from trainers import TRAINERS, SFTOptions
 from trainers.adapter_sizes import adapter_parameters
 from trainers.estimate import Estimate, estimate
 from trainers.fit_advice import Advice, advise
+from trainers.grpo_options import GRPOOptions
 from trainers.ppo_options import PPOOptions
 from trainers.step_shape import SHAPES, padded_mean, step_count, step_shape
 
@@ -117,6 +118,31 @@ def test_ppo_keeps_the_logits_of_answers_alone_but_whole() -> None:
     found = estimate(FACTS, options, "ppo", [5, 5], BF16)
     assert found.parts["logits"] == 2 * 2 * (2 * 3) * 10
     assert found.parts["adapter"] == 2 * 120 * 4
+
+
+def test_all_answers_of_a_batch_are_written_at_once_and_rewards_are_adapters_too() -> None:
+    """128 answers of 512 tokens to prompts of 300, in 30 layers of 3 heads of 64, keys and values in bf16."""
+    options = PPOOptions(
+        batch_size=128, max_new_tokens=512, rows_at_once=1, reward=("rm", "brevity"), gold_reward=("rm",)
+    )
+    shape = step_shape("ppo", options, [300])
+    assert (shape.rows, shape.written_rows, shape.adapters) == (1, 128, 3)  # policy, value, reward
+    found = estimate(BUNDLED_FACTS, options, "ppo", [300], BF16)
+    assert found.parts["cache"] == 128 * 812 * 2 * 30 * 3 * 64 * 2
+    answers = GRPOOptions(batch_size=8, gradient_accumulation=3, reward=("rm=2", "rm2"))
+    grpo = step_shape("grpo", answers, [300], has_init=True)
+    assert (grpo.rows, grpo.written_rows, grpo.new_tokens, grpo.adapters) == (8, 24, 64, 4)
+
+
+def test_where_the_cache_is_too_large_the_batch_is_halved() -> None:
+    options = PPOOptions(batch_size=128, max_new_tokens=512, quant="4bit", gradient_checkpointing=True)
+
+    def ppo(changed: PPOOptions) -> Estimate:
+        return estimate(BUNDLED_FACTS, changed, "ppo", [300], BF16)
+
+    least = ppo(dataclasses.replace(options, rows_at_once=1)).total_bytes
+    [found] = advise(ppo, options, least - 1)
+    assert found.changes == {"batch_size": 64, "rows_at_once": 1}
 
 
 def test_every_trainer_has_a_shape() -> None:

@@ -200,7 +200,13 @@ def test_a_reward_adapter_scores_as_the_sequence_classifier_does(
     folder = make_reward_adapter("judge")
     base = SharedBase(attach_adapter(loaded.model, PPOOptions(targets=("q_proj",)), None))
     rollout = write(base, loaded, end_ids=frozenset(range(200, 384)))
-    scores = RewardModel(folder, base).score(rollout)
+    passes: list[int] = []
+    trunk = base.lm.get_decoder()
+    counter = trunk.register_forward_hook(lambda module, inputs, output: passes.append(len(output[0])))
+    scores = RewardModel(folder, base, rows_at_once=2).score(rollout)
+    counter.remove()
+    assert passes == [2, len(PROMPTS) - 2]
+    torch.testing.assert_close(RewardModel(folder, base).score(rollout), scores, atol=1e-5, rtol=1e-5)
 
     classifier = AutoModelForSequenceClassification.from_pretrained(tiny_base, num_labels=1, dtype=torch.float32)
     classifier = PeftModel.from_pretrained(classifier, str(folder)).eval()
