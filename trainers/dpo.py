@@ -22,6 +22,7 @@ from trainers.reference import attach_policy
 from trainers.reference_run import Log, run_held
 from trainers.reporting import Reporter, Sampler
 from trainers.trl_run import kept_precise, shared_arguments
+from trainers.warm_up import SharedWarmUp
 from trainers.work import TrainResult, TrainWork
 
 LAST_METRICS = ("eval_rewards/accuracies", "eval_rewards/margins")  # kept with the adapter, as last measured
@@ -67,7 +68,7 @@ def train(options: DPOOptions, work: TrainWork) -> TrainResult:
     return run_held(trainer, reporter, base, options, work, own_metrics=last_measured)
 
 
-class SeededDPOTrainer(SeededOrder, DPOTrainer):
+class SeededDPOTrainer(SharedWarmUp, SeededOrder, DPOTrainer):
     """TRL's DPOTrainer with our order of rows, on pairs that are tokens already."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:

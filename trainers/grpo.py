@@ -25,6 +25,7 @@ from trainers.reference_run import Log, run_held
 from trainers.reporting import Reporter
 from trainers.reward_words import parse_rewards
 from trainers.trl_run import kept_precise, shared_arguments
+from trainers.warm_up import SharedWarmUp
 from trainers.work import TrainResult, TrainWork
 
 Row = dict[str, Any]
@@ -71,7 +72,7 @@ def train(options: GRPOOptions, work: TrainWork) -> TrainResult:
     return run_held(trainer, reporter, base, options, work, drops_inputs=False, own_metrics=_rewards)
 
 
-class SeededGRPOTrainer(GRPOTrainer):
+class SeededGRPOTrainer(SharedWarmUp, GRPOTrainer):
     """TRL's GRPOTrainer with our order of prompts, on the tokens that the model is given in use."""
 
     def _get_train_sampler(self, dataset: Any = None) -> "RepeatedOrder":

@@ -25,6 +25,7 @@ from trainers.reference import attach_policy
 from trainers.reference_run import run_held
 from trainers.reporting import Reporter, Sampler
 from trainers.trl_run import kept_precise, shared_arguments
+from trainers.warm_up import SharedWarmUp
 from trainers.work import TrainResult, TrainWork
 
 BALANCE = (1.0, 4 / 3)  # of the weighted numbers of good and bad answers (2402.01306, equation 9)
@@ -71,7 +72,7 @@ def train(options: KTOOptions, work: TrainWork) -> TrainResult:
     return run_held(trainer, reporter, base, options, work)
 
 
-class SeededKTOTrainer(SeededOrder, KTOTrainer):
+class SeededKTOTrainer(SharedWarmUp, SeededOrder, KTOTrainer):
     """TRL's KTOTrainer with our order of rows, on rows that are tokens already."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:

@@ -24,6 +24,7 @@ from trainers.reward_adapter import attach_reward_adapter
 from trainers.reward_options import RewardOptions
 from trainers.reward_rows import TokenPair, fitting, token_pairs
 from trainers.trl_run import kept_precise, result_of, run, shared_arguments
+from trainers.warm_up import SharedWarmUp
 from trainers.work import TrainResult, TrainWork
 
 
@@ -65,7 +66,7 @@ def train(options: RewardOptions, work: TrainWork) -> TrainResult:
     return result_of(trainer, reporter, summary, base, work, more_metrics=report)
 
 
-class SeededRewardTrainer(SeededOrder, RewardTrainer):
+class SeededRewardTrainer(SharedWarmUp, SeededOrder, RewardTrainer):
     """TRL's RewardTrainer with our order of rows."""
 
 

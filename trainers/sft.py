@@ -22,6 +22,7 @@ from trainers.eval_rows import rows_to_measure
 from trainers.reporting import Reporter, Sampler
 from trainers.sft_options import SFTOptions
 from trainers.trl_run import kept_precise, result_of, run, shared_arguments
+from trainers.warm_up import SharedWarmUp
 from trainers.work import TrainResult, TrainWork
 
 ROW_BATCHES_SEEN = 16  # by a start that looks at the training rows
@@ -69,7 +70,7 @@ def train(options: SFTOptions, work: TrainWork) -> TrainResult:
     return result_of(trainer, reporter, run(trainer, reporter, work), base, work)
 
 
-class SeededSFTTrainer(SeededOrder, SFTTrainer):
+class SeededSFTTrainer(SharedWarmUp, SeededOrder, SFTTrainer):
     """TRL's SFTTrainer with our order of rows."""
 
 

@@ -30,7 +30,7 @@ def shared_arguments(options: Any, work: TrainWork, base: LoadedBase, *, has_eva
         "per_device_eval_batch_size": options.batch_size,
         "gradient_accumulation_steps": options.gradient_accumulation,
         "lr_scheduler_type": options.lr_schedule,
-        "warmup_steps": options.warmup_share,  # below 1 it is a share of all steps
+        "warmup_steps": options.warmup_share,  # `SharedWarmUp` makes steps of it
         "weight_decay": options.weight_decay,
         "max_grad_norm": options.max_grad_norm,
         "train_sampling_strategy": "group_by_length" if options.group_by_length else "random",
