@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medley.corpus.tokens import encode_all
+from medley.corpus.tokens import encode_rows
 from trainers.preference_report import ScoredPair
 
 if TYPE_CHECKING:
@@ -42,11 +42,9 @@ def token_pairs(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> list
     """The pair of each row, whole, in order.
 
     Raises:
-        DatasetError, IncompatibleError: as `medley.corpus.tokens.encode_all`.
+        DatasetError, IncompatibleError: as `medley.corpus.tokens.encode`.
     """
-    if not rows:
-        return []
-    sides = [encode_all(rows, tokenizer, max_length=None, answer=answer)[0] for answer in ("chosen", "rejected")]
+    sides = [encode_rows(rows, tokenizer, max_length=None, answer=answer) for answer in ("chosen", "rejected")]
     return [
         TokenPair(chosen.input_ids, rejected.input_ids, answer_length(row["chosen"]), answer_length(row["rejected"]))
         for row, chosen, rejected in zip(rows, *sides, strict=True)

@@ -1,6 +1,7 @@
 """A job followed in the terminal: a progress bar with time left, the newest numbers, and what Ctrl-C should mean."""
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,19 @@ from medley.errors import JobError
 if TYPE_CHECKING:
     from medley.jobs import Job, Jobs, JobSpec
 
-SHOWN_METRICS = ("loss", "eval_loss")
+SHOWN_METRICS = {  # the few numbers that tell how each trainer goes -> what stands before them
+    "loss": "loss",
+    "eval_loss": "eval_loss",
+    "objective/scores": "score",
+    "objective/gold": "gold",
+    "reward": "reward",
+    "objective/kl": "KL",
+    "kl": "KL",
+    "rewards/accuracies": "accuracy",
+    "accuracy": "accuracy",
+    "eval_rewards/accuracies": "eval_accuracy",
+    "eval_accuracy": "eval_accuracy",
+}
 
 
 def submit(spec: "JobSpec", *, in_background: bool, as_json: bool) -> None:
@@ -88,7 +101,12 @@ def _follow_with_bar(jobs: "Jobs", job: "Job") -> "Job":
         for event in follow_job(jobs, job.id):
             show_event(bar, event["kind"], event)
             if event["kind"] == "metric":
-                numbers |= {name: event[name] for name in SHOWN_METRICS if event.get(name) is not None}
+                numbers |= numbers_of(event)
                 shown = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
                 bar.update(bar.task_ids[0], numbers=shown)
     return jobs.get(job.id)
+
+
+def numbers_of(event: Mapping[str, Any]) -> dict[str, float]:
+    """What the bar shows of a metric event, in short words."""
+    return {word: event[name] for name, word in SHOWN_METRICS.items() if event.get(name) is not None}

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from medley.jobs import JobSpec
     from trainers.estimate import Estimate
 
+UNITS = (("d", 86400, 2 * 86400), ("h", 3600, 3600), ("min", 60, 60), ("s", 1, 0))  # with the least they are taken for
+
 
 def show_plan(registry: "Registry", spec: "JobSpec", *, as_json: bool) -> None:
     """Print the estimate of a training and the recipe that would be kept beside its adapter.
@@ -54,12 +56,16 @@ def estimate_json(estimate: "Estimate") -> dict[str, Any]:
 
 
 def time_range(estimate: "Estimate") -> str | None:
-    """`3 to 12 min`, or None where nothing is known."""
+    """`3 to 12 min`, `1.1 to 4.6 d`, or None where nothing is known."""
     if estimate.seconds is None:
         return None
     low, high = estimate.seconds
-    unit, size = next((unit, size) for unit, size in (("h", 3600), ("min", 60), ("s", 1)) if high >= size or size == 1)
-    return f"{low / size:.2g} to {high / size:.2g} {unit}"
+    unit, size = next((unit, size) for unit, size, least in UNITS if high >= least)
+    return f"{_two_digits(low / size)} to {_two_digits(high / size)} {unit}"
+
+
+def _two_digits(number: float) -> str:
+    return f"{number:.2g}" if number < 99.5 else f"{number:,.0f}"
 
 
 @click.command("presets")
