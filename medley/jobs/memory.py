@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
-CGROUP_FILES = (  # limit and use of a container's memory: control groups, second and first version
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+CGROUP_FILES = (  # limit, use and statistics of a container's memory: control groups, second and first version
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "/sys/fs/cgroup/memory/memory.stat",
+    ),
 )
+CACHED = ("inactive_file", "total_inactive_file")  # files that were read and can be dropped at once
 
 
 def total_memory(device: str) -> int | None:
@@ -31,13 +36,19 @@ def free_memory(device: str) -> int:
 
 
 def _container() -> list[tuple[int, int]]:
-    """(limit, use) in bytes for each control group that limits us."""
+    """(limit, use) in bytes for each control group that limits us; the use without files that can be dropped."""
     found = []
-    for limit_file, use_file in CGROUP_FILES:
+    for names in CGROUP_FILES:
         try:
-            limit, used = (Path(name).read_text(encoding="ascii").strip() for name in (limit_file, use_file))
+            limit, used, statistics = (Path(name).read_text(encoding="ascii").strip() for name in names)
         except OSError:
             continue
         if limit.isdigit():  # "max" where there is none
-            found.append((int(limit), int(used)))
+            found.append((int(limit), int(used) - _cached(statistics)))
     return found
+
+
+def _cached(statistics: str) -> int:
+    """Bytes of the page cache that count as used and are not needed; those of the groups below where that is told."""
+    numbers = {name: int(value) for name, value in (line.split() for line in statistics.splitlines())}
+    return max(numbers.get(name, 0) for name in CACHED)
