@@ -2,11 +2,14 @@
 
     python -m benchmarks.all            (make bench)
 
+Sections of the page that come from other, longer benchmarks stay as they are.
+
 Each runs in its own process, so that none profits from another's warm caches. Numbers are ratios against the peer in
 the same run; the machine is named by its cores and memory only.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,13 +28,21 @@ machine; the ratios, taken in one run with the contenders in turns, are what cou
 
 def main() -> None:
     memory = round(psutil.virtual_memory().total / 2**30)
-    sections = [HEADER.format(cores=os.cpu_count(), memory=memory)]
+    page = ROOT / "docs" / "benchmarks.md"
+    sections = sections_of(page.read_text(encoding="utf-8")) if page.exists() else {}
     for name in BENCHMARKS:
         print(f"Running benchmarks.{name} …", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", f"benchmarks.{name}"]
         run = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-        sections.append(run.stdout.strip() + "\n\n")
-    (ROOT / "docs" / "benchmarks.md").write_text("".join(sections).rstrip() + "\n", encoding="utf-8")
+        sections |= sections_of(run.stdout)
+    header = HEADER.format(cores=os.cpu_count(), memory=memory)
+    page.write_text(header + "\n\n".join(sections.values()) + "\n", encoding="utf-8")
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """Title -> section with its title, in order; what stands before the first title belongs to none."""
+    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    return {part.splitlines()[0]: part.strip() for part in parts if part.startswith("## ")}
 
 
 if __name__ == "__main__":
