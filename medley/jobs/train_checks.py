@@ -6,7 +6,7 @@ All of it is read from the registry's records and from configurations; no weight
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from medley.errors import BaseModelError, ParameterError, ProblemsError
+from medley.errors import BaseModelError, NotFoundError, ParameterError, ProblemsError
 from medley.jobs.estimate import known_facts
 from medley.jobs.tracking import check_tracker
 
@@ -86,12 +86,20 @@ def find_reward(registry: "Registry", ref: str) -> "Version":
     """The reward model that the options name.
 
     Raises:
+        NotFoundError: there is no adapter of that name.
         ParameterError: an adapter that is none, or more than the LoRA that shares a base with the policy.
     """
     from hub.reward_words import is_reward
     from medley.lm.adapter_file import read_config
+    from trainers.rewards import REWARDS
 
-    version = registry.get(ref, "adapter")
+    try:
+        version = registry.get(ref, "adapter")
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"{error} As a reward it could also be one of {', '.join(REWARDS)}; a comma parts rewards, but not inside "
+            "the brackets of a pattern."
+        ) from error
     if not is_reward(version.metadata):
         raise ParameterError(
             f"'{ref}' is not a reward model: it has no score head. Train one with: medley train reward"

@@ -70,6 +70,14 @@ def test_a_reward_model_that_cannot_share_a_base(
         ]
 
 
+def test_a_reward_that_there_is_not(problems_of: Callable[..., list[str]]) -> None:
+    """As it comes of --reward matches:a,b."""
+    assert problems_of("ppo", {"reward": ["matches:a", "b"]}) == [
+        "There is no adapter named 'b'. As a reward it could also be one of sentiment, brevity, length, no-repetition, "
+        "json, sentence, matches; a comma parts rewards, but not inside the brackets of a pattern."
+    ]
+
+
 def test_a_shape_beside_a_start_is_refused_where_it_differs(
     problems_of: Callable[..., list[str]], start: Callable[..., Version]
 ) -> None:
