@@ -86,7 +86,7 @@ def test_the_whole_loop(
     tab.page.locator("#jobs").get_by_text("sums-short").first.wait_for()
     tab.look("home", pictures)
     assert tab.faults == []
-    assert len(list(pictures.glob("*.png"))) == 4 * 14
+    assert len(list(pictures.glob("*.png"))) == 4 * 15
 
 
 def import_by_clicking(tab: Watched, file: Path, pictures: Path) -> None:
