@@ -36,9 +36,9 @@ CASES: tuple[tuple[str, int, Mapping[str, Any]], ...] = (  # trainer, tokens of 
     ("kto", 256, {"batch_size": 4}),
     ("grpo", 64, {"batch_size": 8}),
     ("grpo", 64, {"batch_size": 16}),
-    ("ppo", 64, {"batch_size": 8, "max_new_tokens": 32}),
+    ("ppo", 64, {"batch_size": 8, "max_new_tokens": 32, "value": "adapter"}),
+    ("ppo", 64, {"batch_size": 16, "max_new_tokens": 64, "value": "adapter"}),
     ("ppo", 64, {"batch_size": 16, "max_new_tokens": 64}),
-    ("ppo", 64, {"batch_size": 16, "max_new_tokens": 64, "value": "head"}),
 )
 STEPS = {"ppo": {"updates": 2, "ppo_epochs": 2, "reward": ("brevity",)}}
 TWO_STEPS = {"max_steps": 2, "samples": 0, "max_eval_rows": 0, "kl_samples": 0}

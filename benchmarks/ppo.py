@@ -185,8 +185,8 @@ def start_counting() -> int:
 
 CONTENDERS: dict[str, Callable[[Path, Path, int], tuple[list[float], int]]] = {
     PEER: theirs,
-    "medley train ppo": lambda base, folder, updates: ours(base, folder, updates, "adapter"),
-    "medley train ppo, value head": lambda base, folder, updates: ours(base, folder, updates, "head"),
+    "medley train ppo": lambda base, folder, updates: ours(base, folder, updates, "head"),
+    "medley train ppo, value adapter": lambda base, folder, updates: ours(base, folder, updates, "adapter"),
 }
 
 

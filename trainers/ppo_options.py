@@ -59,8 +59,8 @@ class PPOOptions(AdapterOptions, CommonOptions):
     normalise_reward: bool = option(False, "Bring scores to mean 0 and deviation 1 as they are seen.", advanced=True)
     clip_reward: float | None = option(None, "Scores count within plus and minus this.", above=0, advanced=True)
     value: str = option(
-        "adapter", "The value function: an adapter of its own, or a head on the policy (faster, less memory).",
-        choices=("adapter", "head"), advanced=True,
+        "head", "The value function: a head on the policy, or an adapter of its own (slower, more memory).",
+        choices=("head", "adapter"), advanced=True,
     )  # fmt: skip
     samples: int = option(2, "Answers of a batch to look at.", low=0, high=16, advanced=True)
     sample_every: int = option(5, "Updates between two looks.", low=1, advanced=True)

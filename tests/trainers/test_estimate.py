@@ -111,7 +111,7 @@ def test_both_answers_of_a_pair_are_in_one_pass() -> None:
 
 def test_ppo_keeps_the_logits_of_answers_alone_but_whole() -> None:
     """4 answers of 3 tokens to prompts of 5, two at once: logits and their gradient in bf16 over 10 words."""
-    options = PPOOptions(batch_size=4, max_new_tokens=3, rows_at_once=2, updates=7, rank=3)
+    options = PPOOptions(batch_size=4, max_new_tokens=3, rows_at_once=2, updates=7, rank=3, value="adapter")
     shape = step_shape("ppo", options, [5, 5, 600])  # the last is left out: longer than max_prompt_length
     assert (shape.rows, shape.length, shape.mean_length, shape.steps) == (2, 8, 8, 7)
     assert shape.forwards == 2 * 1 * 4 * 2  # halves, mini-batches, passes, and the value function has its own
@@ -171,8 +171,8 @@ MEASURED_MB: list[tuple[str, dict[str, Any], int, int]] = [
     ("kto", {"batch_size": 4}, 128, 1742),
     ("grpo", {"batch_size": 8}, 64, 3118),
     ("grpo", {"batch_size": 16}, 64, 5781),
-    ("ppo", {"batch_size": 8, "max_new_tokens": 32, "ppo_epochs": 2}, 64, 1727),
-    ("ppo", {"batch_size": 16, "max_new_tokens": 64, "ppo_epochs": 2}, 64, 3949),
+    ("ppo", {"batch_size": 8, "max_new_tokens": 32, "ppo_epochs": 2, "value": "adapter"}, 64, 1727),
+    ("ppo", {"batch_size": 16, "max_new_tokens": 64, "ppo_epochs": 2, "value": "adapter"}, 64, 3949),
     ("ppo", {"batch_size": 16, "max_new_tokens": 64, "ppo_epochs": 2, "value": "head"}, 64, 3959),
 ]
 
