@@ -30,8 +30,8 @@ def train() -> None:
 
 
 START = {  # what an adapter to start from is, by its role in the lineage
-    "init": "Adapter to continue from.",
-    "reference": "Adapter to continue from; it is the frozen reference too, in place of the base.",
+    "init": "Adapter to continue from; it keeps its rank, targets and the like.",
+    "reference": "Adapter to continue from, as it is shaped; it is the frozen reference too, in place of the base.",
 }
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show memory, time and recipe; start nothing.")
 background_option = click.option("--background", is_flag=True, help="Return at once; the job goes on.")
