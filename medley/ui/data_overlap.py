@@ -15,7 +15,7 @@ INTRO = (
     "A score on a suite says little when the dataset holds its questions. Items are found by runs of 13 words; a text "
     "of 8 to 12 words is compared as a whole."
 )
-HEADS = ("Suite", "Items found", "Long enough to compare", "Items", "Rows that hold one", "For example")
+HEADS = ("Suite", "Items found", "Compared", "Items", "Rows with one", "For example")
 FILE_TYPES = [".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".gz"]
 Compared = tuple[str, Overlap]  # the suite's name, and what it shares with the dataset
 
@@ -24,9 +24,11 @@ def build(workspace: Workspace, reference: gr.Textbox) -> gr.Dropdown:
     """The form and its results; what comes back is the choice of suites, to be filled when a dataset is shown."""
     gr.HTML(f'<p class="m-quiet m-gap">{markup.escape(INTRO)}</p>')
     with gr.Row():
-        suite = gr.Dropdown([], label="A dataset here", scale=2)
-        file = gr.File(label="Or a file of test items", file_types=FILE_TYPES, type="filepath", height=132, scale=2,
-                       visible=not workspace.is_read_only, elem_id="overlap-file")  # fmt: skip
+        suite = gr.Dropdown([], label="A dataset here", scale=2, min_width=260)
+        file = gr.File(
+            label="Or a file of test items", file_types=FILE_TYPES, type="filepath", height=132, scale=2, min_width=260,
+            visible=not workspace.is_read_only, elem_id="overlap-file",
+        )  # fmt: skip
     go = gr.Button("Compare", variant="primary", elem_id="overlap-start")
     problem, results = gr.HTML(), gr.HTML(table([]), elem_id="data-overlap", min_height=120)
     compared = gr.State([], time_to_live=3600)
