@@ -122,9 +122,8 @@ def test_ppo_keeps_the_logits_of_answers_alone_but_whole() -> None:
 
 def test_all_answers_of_a_batch_are_written_at_once_and_rewards_are_adapters_too() -> None:
     """128 answers of 512 tokens to prompts of 300, in 30 layers of 3 heads of 64, keys and values in bf16."""
-    options = PPOOptions(
-        batch_size=128, max_new_tokens=512, rows_at_once=1, reward=("rm", "brevity"), gold_reward=("rm",)
-    )
+    rewards = {"reward": ("rm", "brevity"), "gold_reward": ("rm",)}
+    options = PPOOptions(batch_size=128, max_new_tokens=512, rows_at_once=1, value="adapter", **rewards)
     shape = step_shape("ppo", options, [300])
     assert (shape.rows, shape.written_rows, shape.adapters) == (1, 128, 3)  # policy, value, reward
     found = estimate(BUNDLED_FACTS, options, "ppo", [300], BF16)
