@@ -95,6 +95,24 @@ def shown_for_kind(trainer: str, preset: str, kind: str) -> list[Any]:
     return updates
 
 
+def shown_with_start(trainer: str, has_start: bool, kind: str = PLAIN_KIND) -> list[Any]:
+    """For each control: an adapter that training goes on from keeps its shape, so there is nothing to choose then."""
+    updates: list[Any] = []
+    for option in fields_of(trainer):
+        if option.name == KIND:
+            updates.append(gr.update(visible=not has_start))
+        elif option.name in SHAPING:
+            updates.append(gr.update(visible=not has_start and option.name in ADAPTER_KINDS[kind].options))
+        else:
+            updates += [gr.skip()] * controls_of(option)
+    return updates
+
+
+def controls_of(option: Option) -> int:
+    """How many controls an option takes."""
+    return 3 if reward_fields.is_reward_list(option) else 1
+
+
 def preset_note(trainer: str, preset: str, kind: str = PLAIN_KIND) -> str:
     """What the preset is for, what it sets and where that comes from."""
     chosen, said = PRESETS[preset], values_of(preset, trainer, kind)
@@ -126,8 +144,11 @@ def preset_values(trainer: str, preset: str, kind: str = PLAIN_KIND) -> list[Any
     return shown
 
 
-def read_options(trainer: str, shown_values: Sequence[Any]) -> dict[str, Any]:
+def read_options(trainer: str, shown_values: Sequence[Any], *, has_start: bool = False) -> dict[str, Any]:
     """The options that differ from their defaults.
+
+    Args:
+        has_start: training goes on from an adapter, which keeps its shape: the fields that shape one do not count.
 
     Raises:
         ProblemsError: every value that is out of range, together.
@@ -135,7 +156,7 @@ def read_options(trainer: str, shown_values: Sequence[Any]) -> dict[str, Any]:
     values, problems, rest = {}, [], list(shown_values)
     options = fields_of(trainer)
     for option in options:
-        count = 3 if reward_fields.is_reward_list(option) else 1
+        count = controls_of(option)
         parts, rest = rest[:count], rest[count:]
         try:
             values[option.name] = _read(option, parts)
@@ -144,8 +165,8 @@ def read_options(trainer: str, shown_values: Sequence[Any]) -> dict[str, Any]:
     assert not rest, "the form has more controls than the trainer has options"
     if problems:
         raise ProblemsError("the settings", problems)
-    shaped_by = ADAPTER_KINDS[values.get(KIND, PLAIN_KIND)].options
-    hidden = [name for name in values if name in SHAPING and name not in shaped_by]
+    shaped_by = () if has_start else (KIND, *ADAPTER_KINDS[values.get(KIND, PLAIN_KIND)].options)
+    hidden = [name for name in values if (name in SHAPING or name == KIND) and name not in shaped_by]
     return {name: value for name, value in changed(options, values).items() if name not in hidden}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from medley.errors import ParameterError
 from medley.ui import markup
 from medley.ui.train_fields import read_options
-from medley.ui.train_plan import START
+from medley.ui.train_plan import START, has_start
 from medley.ui.workspace import Workspace, attempt
 from trainers import TRAINERS
 
@@ -118,8 +118,8 @@ def start(
             base=base,
             data=data,
             name=name.strip(),
-            init=None if not start or start == START else start,
-            options=read_options(trainer, values),
+            init=start if has_start(start) else None,
+            options=read_options(trainer, values, has_start=has_start(start)),
         )
         return workspace.submit(spec).id
 

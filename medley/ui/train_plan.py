@@ -13,9 +13,14 @@ from medley.ui.workspace import Workspace, attempt, shown
 START = "a fresh adapter"
 
 
+def has_start(start: str | None) -> bool:
+    """Whether the form's choice is an adapter to go on from."""
+    return bool(start) and start != START
+
+
 def recipe(trainer: str, base: str, data: str, name: str, start: str, options: dict[str, Any]) -> dict[str, Any]:
     """The recipe that `medley train RECIPE.yaml` takes."""
-    from_adapter = {} if not start or start == START else {"from": start}
+    from_adapter = {"from": start} if has_start(start) else {}
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
     return {"trainer": trainer, "base": base, "data": data, "name": name, **from_adapter, "options": plain}
 
@@ -42,7 +47,7 @@ def plan(
     made: dict[str, Any] = {}
 
     def draw() -> str:
-        options = read_options(trainer, values)
+        options = read_options(trainer, values, has_start=has_start(start))
         made.update(recipe(trainer, base or "", data or "", (name or "").strip() or "NAME", start, options))
         return markup.section("Before you start", shown(lambda: forecast(workspace, made))) + markup.section(
             "The same from a terminal", markup.code_block(command(made), wrap=True)

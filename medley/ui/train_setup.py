@@ -22,8 +22,9 @@ from medley.ui.train_fields import (
     preset_note,
     preset_values,
     shown_for_kind,
+    shown_with_start,
 )
-from medley.ui.train_plan import START
+from medley.ui.train_plan import START, has_start
 from medley.ui.workspace import Workspace, query_value
 from trainers import TRAINERS
 
@@ -130,6 +131,8 @@ def _listen(workspace: Workspace, form: Form) -> None:
             shown = [fields.preset_note, *fields.controls]
             shaped = fields.kind.input(partial(shown_for_kind, fields.trainer), chosen, shown, **QUIET)
             shaped.then(**one)
+        started = [form.start, *([fields.kind] if fields.kind else [])]
+        form.start.change(partial(shape_for_start, fields.trainer), started, list(fields.controls), **QUIET)
     gr.on(_triggers(form.shared), **look, trigger_mode="always_last")
     chosen = form.goal.input(
         partial(choose_goal, workspace), [form.goal, form.data], [form.method, *form.swapped], **QUIET
@@ -143,6 +146,11 @@ def _listen(workspace: Workspace, form: Form) -> None:
         api_visibility="private",
     )  # fmt: skip
     begun.then(**go_when_set(target))
+
+
+def shape_for_start(trainer: str, start: str, kind: str = PLAIN_KIND) -> list[Any]:
+    """The fields that shape an adapter are there for a fresh one only."""
+    return shown_with_start(trainer, has_start(start), kind or PLAIN_KIND)
 
 
 def _triggers(controls: Sequence[Any]) -> list[Any]:

@@ -127,3 +127,18 @@ def test_a_dataset_alone_chooses_the_trainer(workspace: Workspace, dataset: Vers
     assert train_form.wanted_trainer(workspace, "", "sums") == "sft"
     assert train_form.wanted_trainer(workspace, "dpo", "sums") == "dpo"
     assert train_form.wanted_trainer(workspace, "nonsense", "no-such-data") == "sft"
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_an_adapter_to_go_on_from_brings_its_shape(trainer: str) -> None:
+    """A preset's rank beside a start of another rank would be refused; so it is neither asked nor handed on."""
+    with gr.Blocks():
+        fields = train_fields.build_fields(trainer, is_visible=True)
+    for start, is_fresh in ((train_setup.START, True), ("pirate", False)):
+        updates = train_setup.shape_for_start(trainer, start)
+        assert len(updates) == len(fields.controls)
+        changed = dict(zip([control.elem_id for control in fields.controls], updates, strict=True))
+        assert changed[f"option-{trainer}-rank"]["visible"] is is_fresh
+    values = train_fields.preset_values(trainer, "thorough")
+    rank = [name for name in ("rank", "rslora") if name in train_fields.read_options(trainer, values)]
+    assert not {*rank, "adapter"} & train_fields.read_options(trainer, values, has_start=True).keys()
