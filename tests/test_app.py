@@ -123,10 +123,10 @@ def test_an_event_cannot_name_a_file_of_the_machine(client: TestClient, home: Pa
     """The import's field takes what was uploaded, not a path that somebody writes into the request."""
     config = client.get("/config").json()
     file = next(each["id"] for each in config["components"] if each["props"].get("elem_id") == "import-file")
-    start = next(each for each in config["dependencies"] if each["inputs"][:1] == [file] and len(each["inputs"]) == 8)
+    start = next(each for each in config["dependencies"] if each["inputs"][:1] == [file] and len(each["inputs"]) == 9)
 
     def import_from(path: str, name: str) -> Response:
-        values = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "", "", name, "auto", 0.1, "all", ""]
+        values = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "", "", name, "auto", 0.1, "all", "", ""]
         call = {"data": values, "fn_index": start["id"], "session_hash": "x"}
         return client.post("/gradio_api/run/predict", json=call)
 
