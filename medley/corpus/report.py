@@ -57,6 +57,18 @@ class ImportReport:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def facts(self) -> dict[str, Any]:
+        """What a list of datasets shows of this one."""
+        return {
+            "kind": self.kind,
+            "format": self.format,
+            "rows": sum(self.rows.values()),
+            "splits": dict(self.rows),
+            "licence": self.licence,
+            "provenance": self.provenance,
+            "source": self.source,
+        }
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ImportReport":
         """The report from what `to_json` gave; keys of a newer Medley are passed over."""

@@ -21,16 +21,7 @@ def run(work: JobWork) -> str:
         work.spec.output_name,
         out_dir,
         recipe=recipe_text(work),
-        metadata={
-            "kind": report.kind,
-            "format": report.format,
-            "rows": sum(report.rows.values()),
-            "splits": dict(report.rows),
-            "licence": report.licence,
-            "provenance": report.provenance,
-            "source": report.source,
-            "job": work.job.id,
-        },
+        metadata={**report.facts(), "job": work.job.id},
     )
     return version.id
 

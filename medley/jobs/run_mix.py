@@ -25,16 +25,7 @@ def run(work: JobWork) -> str:
         out_dir,
         parents=[Parent(each["id"], "replay" if each["is_replay"] else "data") for each in params["sources"]],
         recipe=recipe_text(work),
-        metadata={
-            "kind": report.kind,
-            "format": report.format,
-            "rows": sum(report.rows.values()),
-            "splits": dict(report.rows),
-            "licence": report.licence,
-            "provenance": report.provenance,
-            "source": report.source,
-            "job": work.job.id,
-        },
+        metadata={**report.facts(), "job": work.job.id},
     )
     return version.id
 
