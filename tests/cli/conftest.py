@@ -65,6 +65,11 @@ def medley(medley_home: Path) -> Run:
     return run_process
 
 
+def _hear_ctrl_c() -> None:
+    """Tests that were started in the background ignore SIGINT, and so would everything they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(medley_home: Path) -> Iterator[Start]:
     """start("chat", "left", stdin=PIPE) begins a command, to be talked to or interrupted."""
@@ -80,6 +85,7 @@ def start(medley_home: Path) -> Iterator[Start]:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
+            preexec_fn=_hear_ctrl_c,
         )
         begun.append(process)
         return process
