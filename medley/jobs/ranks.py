@@ -1,8 +1,8 @@
 """One training by several processes (ranks) at once: started, followed, stopped and ended together.
 
 Every rank runs `python -m medley.jobs.rank ranks.json` with the variables that accelerate and torch read (RANK,
-WORLD_SIZE, MASTER_ADDR, …), so that `accelerate launch -m medley.jobs.rank ranks.json` would do as well. They stay in
-the worker's process group: what ends the job ends them.
+WORLD_SIZE, MASTER_ADDR, …), so that `accelerate launch --multi_gpu -m medley.jobs.rank ranks.json` does as well. They
+stay in the worker's process group: what ends the job ends them.
 """
 
 import json

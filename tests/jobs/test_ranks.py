@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +18,12 @@ from medley.errors import AdapterFormatError, JobError, ParameterError, Problems
 from medley.jobs import Jobs, JobSpec
 from medley.jobs.process import identify
 from medley.jobs.rank import take_device
-from medley.jobs.ranks import ERROR, RESULT, _outcome, result_text, train_together
+from medley.jobs.ranks import ERROR, RESULT, SPEC, _outcome, _plain, result_text, train_together
 from medley.options import describe, from_mapping
 from tests.jobs.conftest import wait_for_event
 from trainers import TRAINERS, SFTOptions, TrainResult, TrainWork
 
+ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = {
     "max_steps": 4, "eval_every": 2, "save_every": 2, "learning_rate": 1e-2, "rank": 4, "device": "cpu", "samples": 0,
     "kl_samples": 0,
@@ -80,6 +83,28 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(
     assert ours.keys() == theirs.keys()
     for name, tensor in theirs.items():
         assert float((ours[name] - tensor).norm() / tensor.norm()) < 0.02, name
+
+
+@pytest.mark.processes
+def test_accelerate_launch_starts_the_same_spec(pairs: Path, tiny_base: Path, tmp_path: Path) -> None:
+    """--multi_gpu is how accelerate starts several processes without MPI; with device=cpu they use no GPU."""
+    folder = tmp_path / "ranks"
+    folder.mkdir()
+    options = {name: value for name, value in OPTIONS.items() if name != "kl_samples"}
+    options |= {"batch_size": 2, "num_processes": 2}
+    work = TrainWork(tiny_base, "org/base", pairs, tmp_path / "out")
+    (folder / SPEC).write_text(json.dumps(_plain("sft", options, work)), encoding="utf-8")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    fixed = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    run = subprocess.run(
+        [*launch, *fixed, "-m", "medley.jobs.rank", str(folder / SPEC)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    result = _outcome(folder)
+    assert (result.steps, result.adapter_dir) == (4, tmp_path / "out" / "adapter")
 
 
 def curve(events: list[tuple[str, dict[str, Any]]], metric: str) -> dict[int, float]:
