@@ -1,6 +1,6 @@
 """Pure maths and one runner: LoRA adapters in, one adapter out, without loading their base model.
 
-`METHODS` is the table of methods. Adding one: a file `merging/<name>.py` with its function, and a line here.
+`METHODS` is the table of methods. Adding one: a file `merging/methods/<name>.py` with its function, and a line here.
 Nothing in this file imports torch; `merge`, `preflight` and the others are loaded when they are first asked for.
 """
 

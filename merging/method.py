@@ -1,7 +1,7 @@
 """What a merge method is to the rest of the program: a row of the table, readable without torch.
 
-The maths is in `merging/<name>.py`, in a function named after the family: `coefficients` for weighted sums of deltas,
-`merge` for rules that look at single entries, `merge_factors` for those that stack or average the factors.
+The maths is in `merging/methods/<name>.py`, in a function named after the family: `coefficients` for weighted sums of
+deltas, `merge` for rules that look at single entries, `merge_factors` for those that stack or average the factors.
 """
 
 import importlib
@@ -41,7 +41,7 @@ class Method:
     """A row of the table of methods.
 
     Attributes:
-        name: as in recipes; its maths is in `merging/<name>.py`.
+        name: as in recipes; its maths is in `merging/methods/<name>.py`.
         family: "exact" (a weighted sum of deltas, solved in small matrices), "elementwise" (needs a space),
             "concat" (factors stacked unchanged) or "factor" (factors averaged: approximate).
         paper: an arXiv id or the place where it was published.
@@ -69,11 +69,11 @@ class Method:
     def function(self, variant: str = "mergekit") -> Callable[..., Any]:
         """The pure function with the maths; importing it loads torch."""
         name = FUNCTION_OF[self.family] + ("" if variant == "mergekit" else f"_{variant}")
-        return getattr(importlib.import_module(f"merging.{self.name}"), name)
+        return getattr(importlib.import_module(f"merging.methods.{self.name}"), name)
 
     def preparation(self, variant: str) -> Callable[..., Any] | None:
         """What has to look at the whole adapters before the first module is merged, or None."""
-        return getattr(importlib.import_module(f"merging.{self.name}"), f"prepare_{variant}", None)
+        return getattr(importlib.import_module(f"merging.methods.{self.name}"), f"prepare_{variant}", None)
 
     def parameter(self, name: str) -> Parameter | None:
         return next((each for each in self.parameters if each.name == name), None)

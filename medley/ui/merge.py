@@ -73,8 +73,8 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
     loaded = page.load(load, None, [*outputs, *watched], **QUIET)
     loaded.then(merge_form.show_method, [form.adapters, form.method], [when, *form.groups,
                 form.space, form.variant, form.seed, *form.weights], **QUIET)  # fmt: skip
-    loaded.then(partial(merge_form.pictures, workspace), form.inputs, pictures, show_progress="hidden",
-                api_visibility="private")  # fmt: skip
+    loaded.then(partial(merge_form.pictures, workspace), form.inputs, pictures, concurrency_id="merge-pictures",
+                **QUIET)  # fmt: skip
 
 
 def _build_form() -> tuple[Form, gr.HTML]:
@@ -131,13 +131,15 @@ def _listen(
         [form.adapters.input, form.method.input], merge_form.choose_anew,
         [form.adapters, form.method], choose, **QUIET,
     )  # fmt: skip
-    look = {"fn": partial(merge_form.look, workspace), "inputs": form.inputs, "outputs": quick, **QUIET}
+    # What is shown together shares a concurrency id: answers come in the order of the changes, the last one last.
+    look = {"fn": partial(merge_form.look, workspace), "inputs": form.inputs, "outputs": quick,
+            "concurrency_id": "merge-look", **QUIET}  # fmt: skip
     draw = {"fn": partial(merge_form.pictures, workspace), "inputs": form.inputs, "outputs": pictures,
-            "show_progress": "minimal", "api_visibility": "private"}  # fmt: skip
+            "concurrency_id": "merge-pictures", "show_progress": "minimal", "api_visibility": "private"}  # fmt: skip
     moved = [each.input for each in form.inputs if each not in (form.adapters, form.method)]
-    gr.on(moved, **look, trigger_mode="always_last", concurrency_limit=4)
+    gr.on(moved, **look, trigger_mode="always_last")
     let_go = [each.release for each in (*form.weights, *form.parameters) if isinstance(each, gr.Slider)]
     typed = [form.rank.submit, form.rank.blur, form.space.input, form.variant.input]
-    gr.on([*let_go, *typed], **draw, trigger_mode="always_last", concurrency_limit=2)
+    gr.on([*let_go, *typed], **draw, trigger_mode="always_last")
     rearranged.then(**look)
     rearranged.then(**draw)

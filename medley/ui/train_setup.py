@@ -118,7 +118,13 @@ def _build_inputs() -> tuple[gr.Dropdown, gr.Dropdown, gr.HTML, gr.Textbox, gr.D
 
 def _listen(workspace: Workspace, form: Form) -> None:
     target = gr.Textbox(visible=False)
-    look = {"fn": partial(look_at, workspace), "inputs": form.inputs, "outputs": [form.plan, form.recipe], **QUIET}
+    look = {
+        "fn": partial(look_at, workspace),
+        "inputs": form.inputs,
+        "outputs": [form.plan, form.recipe],
+        "concurrency_id": "train-plan",
+        **QUIET,
+    }  # one after the other: an older plan must not come last
     for fields in form.fields:
         one = {**look, "fn": partial(look_at, workspace, fields.trainer), "inputs": [*form.shared, *fields.controls]}
         gr.on(_triggers(fields.controls), **one, trigger_mode="always_last")

@@ -4,7 +4,8 @@ import pytest
 import torch
 from mergekit.merge_methods.api import merge_tensors
 
-from merging import dare_linear, dare_ties, linear, slerp, sparsity, task_arithmetic, ties
+from merging import sparsity
+from merging.methods import dare_linear, dare_ties, linear, slerp, task_arithmetic, ties
 from tests.merging.lora_files import random_factors
 
 ROWS, COLUMNS = 12, 9

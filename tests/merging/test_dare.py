@@ -1,6 +1,6 @@
 import torch
 
-from merging import dare_linear, dare_ties
+from merging.methods import dare_linear, dare_ties
 
 
 def seeded(seed: int = 0) -> torch.Generator:

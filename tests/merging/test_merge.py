@@ -169,7 +169,7 @@ def test_the_reported_error_is_the_measured_one(
 
 
 def test_the_dense_space_reports_its_cut(tmp_path: Path) -> None:
-    from merging import ties
+    from merging.methods import ties
 
     folders = [random_lora(tmp_path / f"{seed}", seed=seed) for seed in (1, 2)]
     report = run(

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from merging import merge, parse_recipe, recipe_from_weights, ties
+from merging import merge, parse_recipe, recipe_from_weights
+from merging.methods import ties
 from tests.merging.lora_files import SHAPES, dense_deltas, random_factors, random_lora, relative_error, write_lora
 
 FIRST, SECOND = SHAPES

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from medley.errors import IncompatibleError, ParameterError
-from merging import concat, factor, linear, slerp, task_arithmetic
+from merging.methods import concat, factor, linear, slerp, task_arithmetic
 from tests.merging.lora_files import Factors, random_factors, relative_error
 
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from merging import ties
+from merging.methods import ties
 from merging.sparsity import keep, largest_mask, random_mask, whole_thresholds
 
 

@@ -113,7 +113,7 @@ class Watched:
     def __init__(self, browser: "Browser", url: str) -> None:
         self.context = browser.new_context(viewport=dict(zip(("width", "height"), SIZES["wide"], strict=True)))
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(60_000)  # a busy machine is slow, not wrong
         self.url, self.faults = url, []
         self.page.on("console", lambda message: self._console(message.type, message.text))
         self.page.on("pageerror", lambda error: self.faults.append(f"page error: {error}"))

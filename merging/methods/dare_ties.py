@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from merging.dare_linear import thin, thin_paper
-from merging.ties import agreeing_sum, agreeing_sum_paper
+from merging.methods.dare_linear import thin, thin_paper
+from merging.methods.ties import agreeing_sum, agreeing_sum_paper
 
 
 def merge(

@@ -1,0 +1,23 @@
+"""Answers to what a user changes must arrive in the order of the changes, or an old one is what stays on the page.
+
+Gradio runs events of different listeners side by side; only those of one concurrency group run one after the other.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from medley.ui.app import build_app
+
+
+@pytest.mark.parametrize("shown", ["train-plan", "train-recipe", "merge-findings", "merge-recipe", "merge-pictures"])
+def test_what_several_changes_draw_is_drawn_in_their_order(medley_home: Path, shown: str) -> None:
+    demo = build_app(medley_home)
+    target = next(block for block in demo.blocks.values() if getattr(block, "elem_id", None) == shown)
+    drawn_by = [
+        event
+        for event in demo.fns.values()
+        if target in event.outputs and not any(trigger == "load" for _, trigger in event.targets)
+    ]
+    assert len(drawn_by) >= 2
+    assert len({event.concurrency_id for event in drawn_by}) == 1
