@@ -1,0 +1,147 @@
+"""A full model's folder without torch: which tensors its safetensors files hold, and where their bytes stand.
+
+`open_model` reads configuration and headers, never weights. Reading and writing the weights themselves is streamed,
+in `model_stream.py`, so that a model larger than the memory can be copied, cast or changed.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medley.errors import BaseModelError
+from medley.lm.base_folder import check_base_folder, weight_files
+
+DTYPE_OF = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # safetensors' word -> torch's
+SIDE_FILES = (  # what a model needs beside its weights; nothing else of a folder is taken along
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+)
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor of a model.
+
+    Attributes:
+        name: its name in the file.
+        dtype: safetensors' word: "F32", "BF16", "I64", …
+        shape: its sizes.
+        path, start, end: its bytes: the file, and from where to where in it.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    path: Path
+    start: int
+    end: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.end - self.start
+
+    @property
+    def element_count(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        """True for the number types that arithmetic is done with here; False for integers, booleans and 8 bits."""
+        return self.dtype in DTYPE_OF
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model folder whose configuration and headers have been read.
+
+    Attributes:
+        folder: where it is.
+        config: its config.json.
+        tensors: by name, in the order of the files and of the bytes in them.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    tensors: Mapping[str, StoredTensor]
+
+    @property
+    def is_tied(self) -> bool:
+        """True where the output layer is the embedding matrix itself."""
+        return bool(self.config.get("tie_word_embeddings"))
+
+    @property
+    def is_quantized(self) -> bool:
+        return self.config.get("quantization_config") is not None
+
+    @property
+    def dtype(self) -> str | None:
+        """torch's name of the number type that most of the weights have, or None where none is a float."""
+        sizes: dict[str, int] = {}
+        for tensor in self.tensors.values():
+            if tensor.is_float:
+                sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.element_count
+        return DTYPE_OF[max(sizes, key=sizes.__getitem__)] if sizes else None
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(tensor.element_count for tensor in self.tensors.values())
+
+    @property
+    def side_files(self) -> list[str]:
+        """The files beside the weights that belong to the model."""
+        return [name for name in SIDE_FILES if (self.folder / name).is_file()]
+
+
+def open_model(folder: Path) -> ModelFile:
+    """The model in `folder`, its weights not read.
+
+    Raises:
+        BaseModelError, ProblemsError: it is no model folder, or a weights file is damaged.
+    """
+    check_base_folder(folder)
+    tensors: dict[str, StoredTensor] = {}
+    for path in weight_files(folder):
+        for tensor in _read_header(path):
+            if tensor.name in tensors:
+                other = tensors[tensor.name].path.name
+                raise BaseModelError(f"'{tensor.name}' stands in {other} and in {path.name}; a model has it once.")
+            tensors[tensor.name] = tensor
+    return ModelFile(folder, json.loads((folder / "config.json").read_text(encoding="utf-8")), tensors)
+
+
+def _read_header(path: Path) -> list[StoredTensor]:
+    """A file's tensors in the order of their bytes, after safetensors itself has found the file whole."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            entries = json.loads(file.read(length))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BaseModelError(f"{path.name} is not a readable safetensors file: {error}.") from error
+    entries.pop("__metadata__", None)
+    begin = 8 + length
+    tensors = [
+        StoredTensor(name, each["dtype"], tuple(each["shape"]), path, *(begin + at for at in each["data_offsets"]))
+        for name, each in entries.items()
+    ]
+    return sorted(tensors, key=lambda tensor: (tensor.start, tensor.name))
