@@ -66,6 +66,8 @@ class Inputs:
 
     def without_zero_weights(self) -> "Inputs":
         """The same without the adapters whose weight is 0, so that they draw no random numbers and elect no sign."""
+        if not self.weights:
+            return self
         kept = [index for index, weight in enumerate(self.weights) if weight != 0]
         return Inputs(
             [self.factors[index] for index in kept],
