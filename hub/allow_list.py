@@ -1,12 +1,13 @@
-"""Which files of somebody's adapter folder or archive we take, leave behind, or refuse; one table for each answer.
+"""Which files of somebody's folder, archive or repo we take, leave behind, or refuse; one table for each answer.
 
-What we take is listed by name. What trainers and desktops commonly leave beside an adapter is left out, unopened, and
-named to the user. Everything else is refused, because nobody can say what it would do.
+What we take is listed by name, kind by kind (`Rules`; those of full models and datasets are in kind_lists.py). What
+trainers and desktops commonly leave beside it is left out, unopened, and named to the user. Everything else is refused,
+because nobody can say what it would do.
 """
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
 from hub.names import quoted
@@ -16,12 +17,13 @@ from medley.lm.adapter_file import CONFIG_FILE, WEIGHTS_FILE
 MAX_ENTRIES = 10_000
 MAX_SHOWN = 10
 MEBIBYTE = 1024 * 1024
-TAKEN = {  # name: the most bytes it may have
-    CONFIG_FILE: 16 * MEBIBYTE,
-    WEIGHTS_FILE: 256 * 1024 * MEBIBYTE,
+MAX_WEIGHTS_BYTES = 256 * 1024 * MEBIBYTE
+TEXTS = {  # name: the most bytes it may have
     "README.md": MEBIBYTE,
     "recipe.yaml": MEBIBYTE,
     "merge_report.json": 64 * MEBIBYTE,
+}
+TOKENIZER = {
     "chat_template.jinja": 128 * 1024,
     "tokenizer_config.json": 16 * MEBIBYTE,
     "special_tokens_map.json": MEBIBYTE,
@@ -34,6 +36,7 @@ TAKEN = {  # name: the most bytes it may have
     "vocab.txt": 64 * MEBIBYTE,
     "merges.txt": 64 * MEBIBYTE,
 }
+TAKEN = {CONFIG_FILE: 16 * MEBIBYTE, WEIGHTS_FILE: MAX_WEIGHTS_BYTES, **TEXTS, **TOKENIZER}
 LICENCE = re.compile(r"(LICEN[SC]E|NOTICE)[A-Za-z0-9._-]{0,60}")
 MAX_LICENCE_BYTES = MEBIBYTE
 LEFT_OUT = re.compile(  # the first part of a path, folders with their '/'
@@ -63,29 +66,74 @@ class Entry:
     open: Callable[[], BinaryIO]
 
 
-def max_bytes(name: str) -> int:
-    """The most bytes that a taken file may have."""
-    return TAKEN.get(name, MAX_LICENCE_BYTES)
+@dataclass(frozen=True)
+class Rules:
+    """What one kind of thing may consist of.
+
+    Attributes:
+        noun: what it is called in a message, with its article.
+        taken: file name -> the most bytes it may have.
+        patterns: the same for names that no list can hold; searched after `taken`.
+        left_out: further names (folders with their '/') that stay behind unopened.
+        spare: names that stay behind where weights that we take lie beside them; refused otherwise.
+        has_weights: whether a name is that of weights that we take.
+        advice: what to do instead of a pickle.
+    """
+
+    noun: str
+    taken: Mapping[str, int]
+    has_weights: Callable[[str], bool]
+    advice: str
+    spare: re.Pattern[str] | None = None
+    left_out: re.Pattern[str] | None = None
+    patterns: Mapping[re.Pattern[str], int] = field(default_factory=lambda: {LICENCE: MAX_LICENCE_BYTES})
+
+    def takes(self, name: str) -> bool:
+        """Whether a file of this name belongs to it."""
+        return self.max_bytes(name) is not None
+
+    def max_bytes(self, name: str) -> int | None:
+        """The most bytes that a file of this name may have; None where it is not taken."""
+        by_pattern = (most for pattern, most in self.patterns.items() if pattern.fullmatch(name))
+        return self.taken[name] if name in self.taken else next(by_pattern, None)
+
+    def leaves(self, first_part: str) -> bool:
+        """Whether what begins so stays behind whatever else is there."""
+        found = LEFT_OUT.fullmatch(first_part) or (self.left_out and self.left_out.fullmatch(first_part))
+        return found is not None
 
 
-def sort_entries(entries: Iterable[Entry], source: str) -> tuple[dict[str, Entry], tuple[str, ...]]:
+ADAPTER = Rules(
+    noun="an adapter",
+    taken=TAKEN,
+    has_weights=lambda name: name == WEIGHTS_FILE,
+    advice=f"Save the weights as {WEIGHTS_FILE}.",
+    spare=re.compile(r"adapter_model\.bin"),
+)
+
+
+def sort_entries(
+    entries: Iterable[Entry], source: str, rules: Rules = ADAPTER
+) -> tuple[dict[str, Entry], tuple[str, ...]]:
     """What to take, by name, and what is left out, sorted.
 
     Args:
         entries: of the top level, or with paths below it.
         source: the folder's or archive's name, for messages.
+        rules: of the kind that it should be.
 
     Raises:
         AdapterFormatError, ProblemsError: every entry that is refused, or two that one file system would confuse.
     """
     entries = list(entries)
-    has_weights = any(entry.path == WEIGHTS_FILE for entry in entries)
+    has_weights = any(rules.has_weights(entry.path) for entry in entries)
     taken, left_out, problems = {}, set(), []
     for entry in entries:
         top, slash, _ = entry.path.partition("/")
-        if LEFT_OUT.fullmatch(top + slash) or (entry.path == "adapter_model.bin" and has_weights):
+        is_spare = has_weights and rules.spare is not None and rules.spare.fullmatch(entry.path)
+        if is_spare or (rules.leaves(top + slash) and not rules.takes(entry.path)):
             left_out.add(top + slash)
-        elif reason := _refusal(entry):
+        elif reason := _refusal(entry, rules):
             problems.append(f"{quoted(entry.path)} {reason}")
         else:
             taken[entry.path] = entry
@@ -98,22 +146,23 @@ def sort_entries(entries: Iterable[Entry], source: str) -> tuple[dict[str, Entry
     return taken, tuple(sorted(left_out))
 
 
-def _refusal(entry: Entry) -> str:
+def _refusal(entry: Entry, rules: Rules) -> str:
     """Why an entry is refused, or ""."""
     if entry.kind == "link":
         return "is a symbolic link. Put the file itself there."
     if entry.kind == "special":
         return "is a pipe, a socket or a device, not a file."
     if PICKLE.fullmatch(entry.path):
-        return f"is a pickle and is never opened. Save the weights as {WEIGHTS_FILE}."
+        return f"is a pickle and is never opened. {rules.advice}"
     if CODE.fullmatch(entry.path):
-        return "is code, which an adapter does not need. Remove it."
-    if "/" in entry.path or not (entry.path in TAKEN or LICENCE.fullmatch(entry.path)):
-        return "is not part of an adapter. Remove it or leave it out."
+        return f"is code, which {rules.noun} does not need. Remove it."
+    most = rules.max_bytes(entry.path)
+    if "/" in entry.path or most is None:
+        return f"is not part of {rules.noun}. Remove it or leave it out."
     if entry.kind != "file":
         return "is a folder where a file is expected."
-    if entry.size_bytes > max_bytes(entry.path):
-        return f"has {entry.size_bytes:,} bytes; at most {max_bytes(entry.path):,} are accepted."
+    if entry.size_bytes > most:
+        return f"has {entry.size_bytes:,} bytes; at most {most:,} are accepted."
     return ""
 
 

@@ -74,7 +74,7 @@ def read_adapter_source(source: Path, *, base: str | None = None, base_revision:
         StorageError: no space for the copies.
     """
     with tempfile.TemporaryDirectory(prefix="medley-") as temporary:
-        stage = Path(temporary) / _stage_name(source)
+        stage = Path(temporary) / stage_name(source)
         stage.mkdir()
         with _entries_of(source) as entries:
             taken, left_out = sort_entries(entries, source.name)
@@ -90,7 +90,7 @@ def read_adapter_source(source: Path, *, base: str | None = None, base_revision:
         yield Intake(files, left_out, adapter, base, base_revision, (*notes, *_odd_keys(adapter)))
 
 
-def _stage_name(source: Path) -> str:
+def stage_name(source: Path) -> str:
     """The source's name as far as it is harmless; messages about its files begin with it."""
     name = source.stem if source.suffix == ".zip" else source.name
     return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII).strip(".")[:60] or "adapter"

@@ -8,8 +8,8 @@ from __future__ import annotations  # Registry has a method `list`; its annotati
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from sqlite3 import Connection, Row
@@ -165,8 +165,12 @@ class Registry:
 
     def files(self, id: str) -> tuple[FileEntry, ...]:
         """The files of a content as they were published: path, size and sha256."""
+        return self.manifest(id).files
+
+    def manifest(self, id: str) -> Manifest:
+        """All that decides a content's id."""
         with self._reading():
-            return from_text(self._content(id, "manifest")["manifest"]).files
+            return from_text(self._content(id, "manifest")["manifest"])
 
     def update_metadata(self, id: str, **fields: Any) -> Version:
         """Set metadata fields of a content (of every version that has it); None takes a field away."""
@@ -242,6 +246,17 @@ class Registry:
         with storage_errors("The store could not be cleaned up"):
             self._store.sweep()
             return gc.collect(self._connection, self._store, grace_s)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder on the store's own disk for the block, for what may be too large for the temporary one.
+
+        It is gone after the block; what a crash leaves is swept when a registry is opened.
+        """
+        with self._store.staging() as folder:
+            with storage_errors(f"The home folder {self.home} cannot be used"):
+                folder.mkdir()
+            yield folder
 
     def _reading(self) -> AbstractContextManager[None]:
         return storage_errors(f"The registry in {self.home} could not be read")

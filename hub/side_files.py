@@ -100,6 +100,17 @@ def card_data(text: str) -> dict[str, Any] | None:
     return data
 
 
+def card_licence(path: Path | None) -> str | None:
+    """The licence that a README's front matter names, or None.
+
+    Raises:
+        AdapterFormatError: as `card_data`.
+    """
+    about = card_data(_read_text(path, path.name)) if path else None
+    named = (about or {}).get("license_name") or (about or {}).get("license")
+    return named[:100] if isinstance(named, str) and named.isprintable() else None
+
+
 def check_yaml(text: str, name: str) -> None:
     """Refuse YAML that is not plain data: too large, too deep, with aliases (a bomb needs them) or with tags."""
     import yaml

@@ -12,10 +12,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import gettempdir
 from typing import BinaryIO
 
-from hub.allow_list import MAX_ENTRIES, Entry, max_bytes
+from hub.allow_list import ADAPTER, MAX_ENTRIES, Entry, Rules
 from hub.names import quoted
 from medley.errors import AdapterFormatError, NotFoundError, StorageError
 
@@ -31,7 +30,7 @@ def open_folder(folder: Path) -> Iterator[list[Entry]]:
 
     Raises:
         NotFoundError: there is no such folder.
-        AdapterFormatError: it cannot be read, or holds more entries than any adapter.
+        AdapterFormatError: it cannot be read, or holds more entries than anything that we take.
     """
     real = Path(os.path.realpath(folder))
     try:
@@ -103,8 +102,11 @@ def _open_plain(name: str, folder: int) -> BinaryIO:
     return open(descriptor, "rb", buffering=0)
 
 
-def copy_entries(entries: Mapping[str, Entry], target: Path) -> dict[str, Path]:
+def copy_entries(entries: Mapping[str, Entry], target: Path, rules: Rules = ADAPTER) -> dict[str, Path]:
     """Copy files into `target` (which exists) under their names; no file grows beyond what its name may have.
+
+    Args:
+        rules: those that the entries were sorted by.
 
     Raises:
         AdapterFormatError: a file is larger than it said or than is accepted.
@@ -113,11 +115,12 @@ def copy_entries(entries: Mapping[str, Entry], target: Path) -> dict[str, Path]:
     wanted, free = sum(entry.size_bytes for entry in entries.values()), shutil.disk_usage(target).free
     if wanted > free:
         raise StorageError(
-            f"The copy needs {wanted:,} bytes, but only {free:,} are free in {gettempdir()}. Set TMPDIR."
+            f"The copy needs {wanted:,} bytes, but only {free:,} are free in {target.parents[1]}. "
+            "Make room there, or set TMPDIR or MEDLEY_HOME to another disk."
         )
     for name, entry in entries.items():
         with entry.open() as reader:
-            _copy(reader, target / name, max_bytes(name))
+            _copy(reader, target / name, rules.max_bytes(name) or 0)
     return {name: target / name for name in entries}
 
 

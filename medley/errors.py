@@ -6,7 +6,7 @@ The tree (all of it is UserError; anything else that escapes is a bug of ours):
     ├── NotFoundError          no such name, version, alias, job or file
     ├── InvalidNameError       a name that cannot be used, or belongs to another kind
     ├── ParameterError         an option or method parameter outside its range, or unknown
-    ├── AdapterFormatError     an adapter folder, config, header or archive that is not acceptable
+    ├── AdapterFormatError     a folder, config, header or archive of an adapter or model that is not acceptable
     ├── DatasetError           rows that cannot be read, detected or trained on
     ├── RecipeError            a recipe that does not parse or contradicts itself
     ├── IncompatibleError      inputs that are fine alone but not together
@@ -43,7 +43,7 @@ class ParameterError(UserError):
 
 
 class AdapterFormatError(UserError):
-    """An adapter folder, config, weights file or archive that is not acceptable."""
+    """A folder, config, weights file or archive of an adapter or a full model that is not acceptable."""
 
 
 class DatasetError(UserError):

@@ -14,17 +14,19 @@ from medley.lm.adapter_config import CONFIG_FILE, AdapterConfig, read_config
 from medley.lm.adapter_schema import hub_id
 from medley.lm.module_patterns import resolve_patterns
 from medley.lm.module_targets import check_targets
-from medley.lm.safetensors_header import MAX_SHOWN_PROBLEMS, TensorInfo, read_header
+from medley.lm.safetensors_header import MAX_SHOWN_PROBLEMS, MODEL_DTYPE_BYTES, TensorInfo, read_header
 from medley.lm.strict_files import file_sha256, label_of, open_regular, raise_problems, read_json_object
 
 __all__ = [
     "CONFIG_FILE",
+    "MODEL_DTYPE_BYTES",
     "WEIGHTS_FILE",
     "AdapterConfig",
     "AdapterFile",
     "LoraModule",
     "TensorInfo",
     "check_finite",
+    "check_finite_file",
     "file_sha256",
     "hub_id",
     "open_adapter",
@@ -39,6 +41,7 @@ PREFIX = "base_model.model."
 SCORE_HEAD = PREFIX + "score.weight"
 SUFFIX_A, SUFFIX_B = ".lora_A.weight", ".lora_B.weight"
 CHUNK_BYTES = 8 * 1024 * 1024
+FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}  # as numpy calls them
 
 
 @dataclass(frozen=True)
@@ -172,18 +175,23 @@ def check_finite(adapter: AdapterFile) -> None:
     Raises:
         AdapterFormatError: the first tensor that holds a value that is not finite.
     """
-    with open_regular(adapter.folder / WEIGHTS_FILE) as file:
-        for tensor in adapter.tensors.values():
+    check_finite_file(adapter.folder / WEIGHTS_FILE, adapter.tensors)
+
+
+def check_finite_file(path: Path, tensors: Mapping[str, TensorInfo]) -> None:
+    """As `check_finite`, for any safetensors file and its header; whole numbers and 8-bit floats are not looked at."""
+    with open_regular(path) as file:
+        for tensor in tensors.values():
+            if tensor.dtype not in (*FLOATS, "BF16"):
+                continue
             file.seek(tensor.start)
             remaining = tensor.end - tensor.start
             while remaining:
                 data = file.read(min(remaining, CHUNK_BYTES))
                 if not data:
-                    raise AdapterFormatError(f"{label_of(adapter.folder / WEIGHTS_FILE)} is cut short.")
+                    raise AdapterFormatError(f"{label_of(path)} is cut short.")
                 if not _all_finite(data, tensor.dtype):
-                    raise AdapterFormatError(
-                        f"{label_of(adapter.folder / WEIGHTS_FILE)}: '{tensor.name}' holds NaN or Infinity."
-                    )
+                    raise AdapterFormatError(f"{label_of(path)}: '{tensor.name}' holds NaN or Infinity.")
                 remaining -= len(data)
 
 
@@ -192,4 +200,4 @@ def _all_finite(data: bytes, dtype: str) -> bool:
 
     if dtype == "BF16":  # numpy has no bfloat16: not finite means that all eight exponent bits are set
         return not bool(((numpy.frombuffer(data, "<u2") & 0x7F80) == 0x7F80).any())
-    return bool(numpy.isfinite(numpy.frombuffer(data, "<f4" if dtype == "F32" else "<f2")).all())
+    return bool(numpy.isfinite(numpy.frombuffer(data, FLOATS[dtype])).all())

@@ -6,6 +6,7 @@ any of them. Only the header is read here, never the data.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ MAX_TENSORS = 100_000
 MAX_DIMENSIONS = 8
 MAX_ELEMENTS = 2**40
 MAX_SHOWN_PROBLEMS = 10
-DTYPE_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+DTYPE_BYTES = {"F32": 4, "F16": 2, "BF16": 2}  # what an adapter has
+OTHER_DTYPE_BYTES = {"F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
+MODEL_DTYPE_BYTES = DTYPE_BYTES | OTHER_DTYPE_BYTES  # what a full model may have: quantised weights and buffers too
 NAME = re.compile(r"[A-Za-z0-9_.\-]{1,500}")
 
 
@@ -28,7 +31,7 @@ class TensorInfo:
 
     Attributes:
         name: its name in the file.
-        dtype: "F32", "F16" or "BF16".
+        dtype: "F32", "F16" or "BF16"; in a full model any of MODEL_DTYPE_BYTES.
         shape: its sizes.
         start, end: the byte range of its data, counted from the start of the file.
     """
@@ -44,8 +47,11 @@ class TensorInfo:
         return math.prod(self.shape)
 
 
-def read_header(path: Path) -> dict[str, TensorInfo]:
+def read_header(path: Path, dtype_bytes: Mapping[str, int] = DTYPE_BYTES) -> dict[str, TensorInfo]:
     """The tensors of a safetensors file, by name, in the order of their data.
+
+    Args:
+        dtype_bytes: the dtypes that are accepted, with the bytes of one element.
 
     Raises:
         AdapterFormatError, ProblemsError: not a safetensors file, or one that an adapter cannot have.
@@ -64,7 +70,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         if length < 2 or 8 + length > size:
             raise AdapterFormatError(f"{label} is damaged: its header of {length:,} bytes does not fit into the file.")
         entries = parse_json_object(file.read(length), f"the header of {label}")
-    return _read_entries(entries, 8 + length, size, label)
+    return _read_entries(entries, 8 + length, size, label, dtype_bytes)
 
 
 def _check_magic(prefix: bytes, size: int, label: str) -> None:
@@ -79,7 +85,9 @@ def _check_magic(prefix: bytes, size: int, label: str) -> None:
         raise AdapterFormatError(f"{label} is a pickle, not a safetensors file. Pickles are never opened.")
 
 
-def _read_entries(entries: dict[str, Any], data_start: int, size: int, label: str) -> dict[str, TensorInfo]:
+def _read_entries(
+    entries: dict[str, Any], data_start: int, size: int, label: str, dtype_bytes: Mapping[str, int]
+) -> dict[str, TensorInfo]:
     metadata = entries.pop("__metadata__", None)
     if metadata is not None and not _is_text_mapping(metadata):
         raise AdapterFormatError(f"The __metadata__ of {label} must map text to text.")
@@ -90,7 +98,7 @@ def _read_entries(entries: dict[str, Any], data_start: int, size: int, label: st
     tensors, problems = [], []
     for name, entry in entries.items():
         try:
-            tensors.append(_read_entry(name, entry, data_start))
+            tensors.append(_read_entry(name, entry, data_start, dtype_bytes))
         except ValueError as error:
             problems.append(str(error))
             if len(problems) == MAX_SHOWN_PROBLEMS:
@@ -105,20 +113,23 @@ def _is_text_mapping(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
-def _read_entry(name: str, entry: Any, data_start: int) -> TensorInfo:
+def _read_entry(name: str, entry: Any, data_start: int, dtype_bytes: Mapping[str, int]) -> TensorInfo:
     if not NAME.fullmatch(name):
         raise ValueError(f"the tensor name {name[:100]!r} is not one that peft writes.")
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"the tensor '{name}' needs exactly dtype, shape and data_offsets.")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
-        raise ValueError(f"the tensor '{name}' has dtype {str(dtype)[:20]}; an adapter has F32, F16 or BF16.")
+    if not isinstance(dtype, str) or dtype not in dtype_bytes:
+        what = (
+            "an adapter has F32, F16 or BF16" if dtype_bytes is DTYPE_BYTES else f"known are {', '.join(dtype_bytes)}"
+        )
+        raise ValueError(f"the tensor '{name}' has dtype {str(dtype)[:20]}; {what}.")
     if not _are_sizes(shape, lowest=1) or len(shape) > MAX_DIMENSIONS or math.prod(shape) > MAX_ELEMENTS:
         raise ValueError(f"the tensor '{name}' has shape {str(shape)[:100]}; sizes must be whole numbers above 0.")
     if not _are_sizes(offsets, lowest=0) or len(offsets) != 2:
         raise ValueError(f"the tensor '{name}' has data_offsets {str(offsets)[:100]}, not a start and an end.")
     start, end = offsets
-    if end - start != math.prod(shape) * DTYPE_BYTES[dtype]:
+    if end - start != math.prod(shape) * dtype_bytes[dtype]:
         raise ValueError(f"the tensor '{name}' of {dtype} {tuple(shape)} cannot fill {end - start:,} bytes.")
     return TensorInfo(name, dtype, tuple(shape), data_start + start, data_start + end)
 
