@@ -7,7 +7,18 @@ Nothing in this file imports torch; `merge`, `preflight` and the others are load
 import importlib
 from typing import Any
 
-from merging.method import DENSITY, LAMBDA, VARIANTS, WEIGHT, Method, Parameter, normalize, rescale
+from merging.method import (
+    DENSITY,
+    EPSILON,
+    GAMMA,
+    LAMBDA,
+    VARIANTS,
+    WEIGHT,
+    Method,
+    Parameter,
+    normalize,
+    rescale,
+)
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -57,6 +68,7 @@ METHODS: dict[str, Method] = {
             "Use this to thin many strong adapters at random before adding them up.",
             (WEIGHT, DENSITY, normalize(False), rescale(True), LAMBDA),
             variants=VARIANTS,
+            is_random=True,
         ),
         Method(
             "dare_ties",
@@ -65,6 +77,64 @@ METHODS: dict[str, Method] = {
             "Use this to thin at random and then let each entry follow the majority's sign.",
             (WEIGHT, DENSITY, normalize(False), rescale(True), LAMBDA),
             variants=VARIANTS,
+            is_random=True,
+        ),
+        Method(
+            "della_linear",
+            "elementwise",
+            "arXiv:2406.11617",
+            "Use this to thin at random, sparing the larger entries of each row, before adding up.",
+            (WEIGHT, DENSITY, EPSILON, normalize(False), rescale(True), LAMBDA),
+            variants=VARIANTS,
+            is_random=True,
+        ),
+        Method(
+            "della",
+            "elementwise",
+            "arXiv:2406.11617",
+            "Use this to thin at random, sparing the larger entries, and then let each follow the majority's sign.",
+            (WEIGHT, DENSITY, EPSILON, normalize(True), rescale(True), LAMBDA),
+            variants=VARIANTS,
+            is_random=True,
+        ),
+        Method(
+            "breadcrumbs",
+            "elementwise",
+            "arXiv:2312.06795",
+            "Use this to drop the small entries and the few extreme ones before adding up.",
+            (WEIGHT, DENSITY, GAMMA, normalize(False), rescale(False), LAMBDA),
+        ),
+        Method(
+            "breadcrumbs_ties",
+            "elementwise",
+            "arXiv:2312.06795",
+            "Use this to drop small and extreme entries and then let each entry follow the majority's sign.",
+            (WEIGHT, DENSITY, GAMMA, normalize(False), rescale(False), LAMBDA),
+            variants=VARIANTS,
+        ),
+        Method(
+            "sce",
+            "elementwise",
+            "arXiv:2408.07990",
+            "Use this when you do not want to choose weights: each adapter counts by its size where they differ.",
+            (
+                Parameter(
+                    "select_topk",
+                    float,
+                    1.0,
+                    "Share of the entries in which adapters differ that counts.",
+                    above=0.0,
+                    high=1.0,
+                ),
+            ),
+            variants=VARIANTS,
+        ),
+        Method(
+            "magnitude_prune",
+            "elementwise",
+            "peft's add_weighted_adapter, combination_type='magnitude_prune_svd'",
+            "Use this to drop the small entries of each adapter before adding them up.",
+            (WEIGHT, DENSITY),
         ),
         Method(
             "concat",

@@ -13,7 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from merging.lowrank import Factors, Spectrum, numerical_rank
+from merging.lowrank import Factors, Spectrum, numerical_rank, side_by_side
+from merging.orthonormal import orthonormal_columns
 
 SAME_VALUE = 1e-5  # singular values closer than this share of the largest have no axes of their own
 
@@ -42,7 +43,7 @@ class CoreSpace:
         """U·core·Vᵀ as a singular value decomposition of the full delta."""
         left, values, right = torch.linalg.svd(core.double(), full_matrices=False)
         kept = numerical_rank(values)
-        return Spectrum(self.rows @ left[:, :kept], values[:kept], right[:kept] @ self.columns.T)
+        return Spectrum(self.rows, left[:, :kept], values[:kept], right[:kept], self.columns.T)
 
 
 def core_space(factors: Sequence[Factors]) -> CoreSpace:
@@ -60,13 +61,16 @@ def _axes(factors: Sequence[Factors]) -> tuple[Tensor, int]:
     """The left singular vectors of [D₁|…|Dₙ], and how many of them are tied.
 
     With Aᵢᵀ = QᵢRᵢ, D = [B₁R₁ᵀ | … | BₙRₙᵀ] times orthonormal rows, so a thin matrix of R columns has the same left
-    singular vectors; one more QR makes it R x R. Nothing is squared, so small directions stay accurate.
+    singular vectors; an orthonormal basis of [B₁|…|Bₙ] makes it R x R. Nothing is squared, so small directions stay
+    accurate.
     """
-    thin = torch.cat([b.double() @ torch.linalg.qr(a.double().T).R.T for b, a in factors], dim=1)
-    basis, small = torch.linalg.qr(thin)
+    b, _ = side_by_side(factors)
+    basis = orthonormal_columns(b)
+    blocks = zip(basis.upper.split([b.shape[1] for b, _ in factors], dim=1), factors, strict=True)
+    small = torch.cat([block @ orthonormal_columns(a.double().T).upper.T for block, (_, a) in blocks], dim=1)
     left, values, _ = torch.linalg.svd(small, full_matrices=False)
     kept = numerical_rank(values)
-    return anchored(basis @ left[:, :kept], values[:kept])
+    return anchored(basis.matrix @ (basis.turn @ left[:, :kept]), values[:kept])
 
 
 def anchored(axes: Tensor, values: Tensor) -> tuple[Tensor, int]:
@@ -83,11 +87,14 @@ def anchored(axes: Tensor, values: Tensor) -> tuple[Tensor, int]:
     Returns:
         The turned axes and the number of them in groups of two or more.
     """
-    starts = [i for i in range(len(values)) if i == 0 or values[i - 1] - values[i] > SAME_VALUE * values[0]]
-    turned, tied = axes.clone(), 0
+    falling = values.tolist()
+    starts = [i for i in range(len(falling)) if i == 0 or falling[i - 1] - falling[i] > SAME_VALUE * falling[0]]
+    largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
+    turned, tied = axes * largest.sign(), 0
     for start, end in pairwise([*starts, len(values)]):
-        turned[:, start:end] = _turned_to_coordinates(axes[:, start:end])
-        tied += end - start if end - start > 1 else 0
+        if end - start > 1:
+            turned[:, start:end] = _turned_to_coordinates(axes[:, start:end])
+            tied += end - start
     return turned, tied
 
 

@@ -1,7 +1,7 @@
 """Sums of low-rank deltas without building a delta: inner products, the exact sum, truncation with a known error.
 
 A delta is a pair of factors (B, A) of shapes (m, r) and (r, n), its scaling folded into B. Every problem is reduced
-by QR to one of size R x R (R = sum of the ranks), solved in float64. Nothing here knows of files or methods.
+to one of size R x R (R = sum of the ranks), solved in float64. Nothing here knows of files or methods.
 """
 
 import math
@@ -11,9 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from merging.orthonormal import Orthonormal, orthonormal_columns
+
 Factors = tuple[Tensor, Tensor]
 
 NUMERICAL_RANK = 1e-7  # a singular value below this share of the largest is rounding of float32 inputs
+CANNOT_SHOW = 1e-6  # a share of an error's square that no reported digit shows
 CANCELLED = 1e-12  # a sum below this share of its summands is rounding of float64 arithmetic
 
 
@@ -29,37 +32,72 @@ def inner_product(first: Factors, second: Factors) -> float:
 
 def norm(delta: Factors) -> float:
     """‖BA‖, the Frobenius norm of a delta."""
-    return math.sqrt(max(0.0, inner_product(delta, delta)))
+    b, a = delta[0].double(), delta[1].double()
+    return math.sqrt(max(0.0, float(((b.T @ b) * (a @ a.T)).sum())))
+
+
+def side_by_side(factors: Sequence[Factors]) -> Factors:
+    """[B₁ … Bₙ] and [A₁; …; Aₙ] in float64; their product is the plain sum of the deltas."""
+    rank = sum(b.shape[1] for b, _ in factors)
+    b = torch.empty(factors[0][0].shape[0], rank, dtype=torch.float64)
+    a = torch.empty(rank, factors[0][1].shape[1], dtype=torch.float64)
+    start = 0
+    for each_b, each_a in factors:
+        end = start + each_b.shape[1]
+        b[:, start:end], a[start:end] = each_b, each_a
+        start = end
+    return b, a
 
 
 def stack(factors: Sequence[Factors], weights: Sequence[float]) -> Factors:
     """The weighted sum Σ wᵢ·BᵢAᵢ as one pair of factors [w₁B₁ … wₙBₙ], [A₁; …; Aₙ] in float64; its rank is Σ rᵢ."""
-    b = torch.cat([weight * b.double() for (b, _), weight in zip(factors, weights, strict=True)], dim=1)
-    return b, torch.cat([a.double() for _, a in factors])
+    b, a = side_by_side(factors)
+    ranks = torch.tensor([b.shape[1] for b, _ in factors])
+    return b * torch.tensor(weights, dtype=torch.float64).repeat_interleave(ranks), a
 
 
 @dataclass(frozen=True)
 class Spectrum:
     """A delta as its singular value decomposition left · diag(values) · right, all float64.
 
+    Both sides are kept as a product of a tall and a small matrix: a cut to a low rank then never needs all of them.
+
     Attributes:
-        left: (m, k), orthonormal columns.
+        left_basis, left_turn: (m, p) and (p, k); their product, `left`, has orthonormal columns.
         values: (k,), falling, those above the numerical rank; k may be 0.
-        right: (k, n), orthonormal rows.
+        right_turn, right_basis: (k, q) and (q, n); their product, `right`, has orthonormal rows.
     """
 
-    left: Tensor
+    left_basis: Tensor
+    left_turn: Tensor
     values: Tensor
-    right: Tensor
+    right_turn: Tensor
+    right_basis: Tensor
 
     @property
     def rank(self) -> int:
         return len(self.values)
 
+    @property
+    def left(self) -> Tensor:
+        """(m, k)."""
+        return self.left_basis @ self.left_turn
+
+    @property
+    def right(self) -> Tensor:
+        """(k, n)."""
+        return self.right_turn @ self.right_basis
+
+    def cut(self, rank: int) -> "Spectrum":
+        """The largest `rank` singular values alone."""
+        turns = self.left_turn[:, :rank], self.values[:rank], self.right_turn[:rank]
+        return Spectrum(self.left_basis, *turns, self.right_basis)
+
     def factors(self, rank: int) -> Factors:
         """The best approximation of that rank (Eckart-Young) in float64, √σ on both sides so that neither is large."""
         root = self.values[:rank].sqrt()
-        return self.left[:, :rank] * root, root[:, None] * self.right[:rank]
+        left, right = self.left_turn[:, :rank] * root, root[:, None] * self.right_turn[:rank]
+        return self.left_basis @ left, right @ self.right_basis
 
     def energy(self, rank: int) -> float:
         """The share of Σσ² that the first `rank` singular values hold; 1 for a zero delta."""
@@ -69,24 +107,34 @@ class Spectrum:
 
 
 def decompose(b: Tensor, a: Tensor, *, scale: float = 0.0) -> Spectrum:
-    """The exact singular value decomposition of BA, by QR of both factors and an R x R SVD.
+    """The exact singular value decomposition of BA, by orthonormal bases of both factors and an R x R SVD.
 
     Args:
         b, a: (m, R) and (R, n), float64.
         scale: the size of the summands behind BA. Singular values below 1e-12 of it are what is left of summands
             that cancel, and are dropped; 0 if nothing was summed.
     """
-    left_basis, left_small = torch.linalg.qr(b)
-    right_basis, right_small = torch.linalg.qr(a.T)
-    left, values, right = torch.linalg.svd(left_small @ right_small.T, full_matrices=False)
-    kept = numerical_rank(values, scale)
-    return Spectrum(left_basis @ left[:, :kept], values[:kept], right[:kept] @ right_basis.T)
+    left, right = orthonormal_columns(b), orthonormal_columns(a.T)
+    return _spectrum(left, left.upper @ right.upper.T, right, scale)
 
 
 def weighted_sum(factors: Sequence[Factors], weights: Sequence[float]) -> Spectrum:
     """Σ wᵢ·BᵢAᵢ exactly, as its singular value decomposition, in O((m+n)·R² + R³)."""
-    scale = max(abs(weight) * norm(delta) for delta, weight in zip(factors, weights, strict=True))
-    return decompose(*stack(factors, weights), scale=scale)
+    b, a = side_by_side(factors)
+    left, right = orthonormal_columns(b), orthonormal_columns(a.T)
+    ranks = [b.shape[1] for b, _ in factors]
+    pairs = zip(left.upper.split(ranks, dim=1), right.upper.split(ranks, dim=1), strict=True)
+    parts = [weight * (mine @ other.T) for weight, (mine, other) in zip(weights, pairs, strict=True)]
+    scale = max(float(torch.linalg.matrix_norm(part)) for part in parts)
+    return _spectrum(left, torch.stack(parts).sum(0), right, scale)
+
+
+def _spectrum(rows: Orthonormal, small: Tensor, columns: Orthonormal, scale: float) -> Spectrum:
+    """rows · small · columnsᵀ."""
+    left, values, right = torch.linalg.svd(small, full_matrices=False)
+    kept = numerical_rank(values, scale)
+    turns = rows.turn @ left[:, :kept], values[:kept], right[:kept] @ columns.turn.T
+    return Spectrum(rows.matrix, *turns, columns.matrix.T)
 
 
 def numerical_rank(values: Tensor, scale: float = 0.0) -> int:
@@ -115,18 +163,38 @@ def distance(exact: Factors, written: Factors) -> float:
     return float(torch.linalg.matrix_norm(left @ right.T))
 
 
-def written_error(exact: Spectrum, rank: int, written: Factors) -> float:
-    """‖exact − written‖, where `written` are `exact.factors(rank)` cast to the dtype of the file.
+def rounding(exact: Factors, written: Factors) -> float:
+    """‖B₁A₁ − B₂A₂‖ of the same factors before and after a cast.
 
-    The pieces (what was cut off, what the cast moved in B and in A) are measured as they are, so that no two large
-    numbers are subtracted.
+    B₁A₁ − B₂A₂ = (B₁ − B₂)·A₁ + B₂·(A₁ − A₂), so that no two large numbers are subtracted; where the cast moved
+    nothing on one side, that half falls away.
     """
-    b, a = exact.factors(rank)
-    cut = (exact.left[:, rank:] * exact.values[rank:]).float(), exact.right[rank:].float()
-    moved = (b - written[0]).float(), (a - written[1]).float()
-    left = torch.cat([cut[0], moved[0], written[0].float()], dim=1)
-    right = torch.cat([cut[1], a.float(), moved[1]])
-    return norm((left, right))
+    moved_b, moved_a = (exact[0] - written[0]).float(), (exact[1] - written[1]).float()
+    left = [(moved_b, exact[1].float())] if bool(moved_b.any()) else []
+    right = [(written[0].float(), moved_a)] if bool(moved_a.any()) else []
+    if not left and not right:
+        return 0.0
+    sides = list(zip(*left, *right, strict=True))
+    b, a = torch.cat(sides[0], dim=1), torch.cat(sides[1])
+    return math.sqrt(max(0.0, float(((b.T @ b).double() * (a @ a.T).double()).sum())))
+
+
+def written_error(exact: Spectrum, cut: Factors, written: Factors) -> float:
+    """‖exact − written‖, where `cut` is `exact.factors(rank)` and `written` the same cast to the dtype of the file.
+
+    What was cut off is at right angles to what was kept, and to what either cast alone moved. Only what both casts
+    moved together can lean towards it, by so little that it is left out where it cannot show.
+    """
+    rank = cut[0].shape[1]
+    lost = exact.values[rank:]
+    square = float(lost.square().sum()) + rounding(cut, written) ** 2
+    moved_b, moved_a = cut[0] - written[0], cut[1] - written[1]
+    most = 2 * float(lost.norm()) * float(moved_b.norm()) * float(moved_a.norm())
+    if most > CANNOT_SHOW * square:
+        left = (moved_b.T @ exact.left_basis) @ exact.left_turn[:, rank:]
+        right = exact.right_turn[rank:] @ (exact.right_basis @ moved_a.T)
+        square -= 2 * float((left * lost * right.T).sum())
+    return math.sqrt(max(0.0, square))
 
 
 def randomized(matrix: Tensor, rank: int, generator: torch.Generator, *, extra: int = 16, rounds: int = 3) -> Spectrum:
@@ -143,11 +211,11 @@ def randomized(matrix: Tensor, rank: int, generator: torch.Generator, *, extra: 
     if width >= min(matrix.shape):
         left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
         kept = min(rank, numerical_rank(values))
-        return Spectrum(left[:, :kept], values[:kept], right[:kept])
+        return Spectrum(left[:, :kept], torch.eye(kept).double(), values[:kept], torch.eye(kept).double(), right[:kept])
     basis = torch.linalg.qr(matrix @ torch.randn(matrix.shape[1], width, generator=generator)).Q
     for _ in range(rounds):
         basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
     rows, small = torch.linalg.qr((matrix.T @ basis).double())
     right, values, left = torch.linalg.svd(small, full_matrices=False)
     kept = min(rank, numerical_rank(values))
-    return Spectrum(basis.double() @ left[:kept].T, values[:kept], (rows @ right[:, :kept]).T)
+    return Spectrum(basis.double(), left[:kept].T, values[:kept], right[:, :kept].T, rows.T)

@@ -50,6 +50,7 @@ class Method:
         variants: "paper" is among them where the paper's rule differs from mergekit's.
         max_models, min_models: how many adapters it takes.
         is_ordered: True where exchanging two adapters means something else.
+        is_random: True where the result depends on the recipe's seed.
         divides_by_weights: True where weights that sum to zero are an error.
         paper_needs_one_density: True where the paper's rule trims whole adapters, so density cannot vary by module.
     """
@@ -63,6 +64,7 @@ class Method:
     min_models: int = 1
     max_models: int | None = None
     is_ordered: bool = False
+    is_random: bool = False
     divides_by_weights: bool = False
     paper_needs_one_density: bool = False
 
@@ -87,6 +89,18 @@ WEIGHT = Parameter("weight", float, None, "How much of this adapter goes in.", s
 DENSITY = Parameter(
     "density", float, 1.0, "Share of an adapter's entries that is kept.", above=0.0, high=1.0, scope="model"
 )
+GAMMA = Parameter(
+    "gamma", float, 0.01, "Share of an adapter's largest entries that is dropped.", low=0.0, high=1.0, scope="model"
+)
+EPSILON = Parameter(
+    "epsilon",
+    float,
+    0.15,
+    "An entry's chance to stay goes from density - epsilon to density + epsilon.",
+    low=0.0,
+    high=0.5,
+    scope="model",
+)
 LAMBDA = Parameter("lambda", float, 1.0, "The merged delta is multiplied by this.")
 
 
@@ -96,3 +110,13 @@ def normalize(default: bool) -> Parameter:
 
 def rescale(default: bool) -> Parameter:
     return Parameter("rescale", bool, default, "Scale the kept entries up, so that the whole keeps its size.")
+
+
+def spread_problem(density: float, epsilon: float) -> str | None:
+    """Why chances from density − epsilon to density + epsilon cannot be, as a sentence, or None."""
+    if density >= 1 or (density - epsilon > 0 and density + epsilon < 1):
+        return None
+    return (
+        f"density - epsilon and density + epsilon must lie between 0 and 1, got density {density:g} and epsilon "
+        f"{epsilon:g}. Lower epsilon, or set density to 1, which drops nothing."
+    )

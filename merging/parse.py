@@ -22,8 +22,10 @@ MERGEKIT_KEYS = ("merge_method", "base_model", "models", "slices", "parameters",
 FULL_MODEL_KEYS = ("modules", "tokenizer", "tokenizer_source", "chat_template")
 FULL_MODEL_METHODS = ("passthrough", "arcee_fusion", "nearswap", "ram", "ramplus_tl")
 PLANNED_METHODS = (
-    *("nuslerp", "multislerp", "karcher", "model_stock"),
-    *("della", "della_linear", "breadcrumbs", "breadcrumbs_ties", "sce"),
+    "nuslerp",
+    "multislerp",
+    "karcher",
+    "model_stock",
 )
 
 

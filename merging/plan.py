@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medley.lm.adapter_file import AdapterFile
-from merging.method import Parameter
+from merging.method import Parameter, spread_problem
 from merging.recipe import Recipe, Slice, Source
 from merging.settings import value_at
 
@@ -66,7 +66,7 @@ def plan_modules(recipe: Recipe, adapters: Sequence[AdapterFile]) -> tuple[list[
     problems = _missing_problems(missing)
     if outside:
         problems.append(f"No slice covers {_some(outside)}. Give the slices all layers; an adapter cannot remove any.")
-    return plans, problems + _divisor_problems(recipe, plans)
+    return plans, problems + _divisor_problems(recipe, plans) + _spread_problems(plans)
 
 
 def _layer_counts(names: Sequence[str]) -> dict[str, int]:
@@ -169,6 +169,15 @@ def _divisor_problems(recipe: Recipe, plans: Sequence[ModulePlan]) -> list[str]:
         f"The weights sum to 0{where} and {recipe.merge_method} divides by their sum. "
         "Change a weight or set normalize: false."
     ]
+
+
+def _spread_problems(plans: Sequence[ModulePlan]) -> list[str]:
+    """Chances of DELLA that would leave the range from 0 to 1, each once."""
+    found = []
+    for plan in plans:
+        pairs = zip(plan.per_model.get("density", ()), plan.per_model.get("epsilon", ()), strict=False)
+        found += [spread_problem(density, epsilon) for density, epsilon in pairs]
+    return list(dict.fromkeys(problem for problem in found if problem))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -44,7 +44,8 @@ class Reader:
         factors = [self.factors(index, plan) for index in plan.inputs]
         order = list(range(len(plan.inputs)))
         if self.recipe.method.family == "elementwise":
-            order.sort(key=lambda place: (norm(factors[place]), self._digest(plan.inputs[place]), plan.weights[place]))
+            weights = plan.weights or (1.0,) * len(order)  # a method may weigh the adapters itself
+            order.sort(key=lambda place: (norm(factors[place]), self._digest(plan.inputs[place]), weights[place]))
         indices = [plan.inputs[place] for place in order]
         per_model = {name: [values[place] for place in order] for name, values in plan.per_model.items()}
         per_model |= {name: [values.get(index, 0.0) for index in indices] for name, values in self.prepared.items()}

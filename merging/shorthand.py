@@ -28,13 +28,15 @@ def recipe_from_weights(
         keys: further keys of a recipe, for example space="core", rank="energy:0.99", seed=1; None is left out.
 
     Raises:
-        ParameterError: slerp is given both t and weights, or weights that sum to zero.
+        ParameterError: slerp is given both t and weights, or weights that sum to zero; a weight where there is none.
         ProblemsError: what parse_recipe finds.
     """
     parameters = {name: value for name, value in (parameters or {}).items() if value is not None}
     is_weighted = method not in METHODS or METHODS[method].is_weighted
     if method == "slerp":
         parameters["t"] = _slerp_t([weight for _, weight in models], parameters.get("t"))
+    elif not is_weighted and any(weight is not None for _, weight in models):
+        raise ParameterError(f"{method} finds its weights itself. Leave the weights out.")
     default = 1 / len(models) if method == "linear" and models else 1.0
     sources = [
         {"model": str(model), "parameters": {"weight": default if weight is None else weight} if is_weighted else {}}

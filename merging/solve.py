@@ -16,6 +16,7 @@ from merging.lowrank import (
     norm,
     randomized,
     rank_for_energy,
+    rounding,
     stack,
     weighted_sum,
     written_error,
@@ -65,6 +66,8 @@ class Inputs:
 
     def without_zero_weights(self) -> "Inputs":
         """The same without the adapters whose weight is 0, so that they draw no random numbers and elect no sign."""
+        if not self.weights:
+            return self
         kept = [index for index, weight in enumerate(self.weights) if weight != 0]
         return Inputs(
             [self.factors[index] for index in kept],
@@ -174,7 +177,7 @@ def _dense_spectrum(rule: _ElementwiseRule, merged: Tensor, total: float) -> Spe
         rank = min(most, 2 * rank)
         spectrum = randomized(merged, rank, rule.generator)
     needed = rank_for_energy(spectrum.values, wanted.value, total)
-    return Spectrum(spectrum.left[:, :needed], spectrum.values[:needed], spectrum.right[:needed])
+    return spectrum.cut(needed)
 
 
 def _merge_factors(recipe: Recipe, plan: ModulePlan, inputs: Inputs, dtype: torch.dtype) -> Merged:
@@ -189,7 +192,8 @@ def _merge_factors(recipe: Recipe, plan: ModulePlan, inputs: Inputs, dtype: torc
     b, a = recipe.method.function()(factors, weights=weights)
     b, a = b.to(dtype), a.to(dtype)
     size = norm(exact)
-    return Merged((b, a), b.shape[1], 1.0, distance(exact, (b, a)) / size if size else 0.0, size)
+    moved = distance if recipe.method.family == "factor" else rounding
+    return Merged((b, a), b.shape[1], 1.0, moved(exact, (b, a)) / size if size else 0.0, size)
 
 
 def _cut(rule: RankRule, spectrum: Spectrum, dtype: torch.dtype, *, tied: int = 0) -> Merged:
@@ -199,9 +203,10 @@ def _cut(rule: RankRule, spectrum: Spectrum, dtype: torch.dtype, *, tied: int = 
         rank = min(rank, int(rule.value))
     elif rule.kind == "energy" and rank:
         rank = rank_for_energy(spectrum.values, rule.value)
-    b, a = (factor.to(dtype) for factor in spectrum.factors(rank))
+    cut = spectrum.factors(rank)
+    b, a = (factor.to(dtype) for factor in cut)
     size = float(spectrum.values.norm())
-    error = written_error(spectrum, rank, (b, a)) / size if size else 0.0
+    error = written_error(spectrum, cut, (b, a)) / size if size else 0.0
     return Merged(_at_least_rank_one(b, a), rank, spectrum.energy(rank), error, size, tied)
 
 

@@ -98,7 +98,7 @@ def show_method(adapters: list[str], method: str, weights: Sequence[float] | Non
     text = f"<p>{markup.escape(row.when)}</p><p class='m-quiet'>{markup.escape(row.paper)}</p>"
     groups = [gr.Column(visible=name == method and bool(parameters_of(name))) for name in METHODS]
     return [text, *groups, gr.Dropdown(visible=row.family == "elementwise"), gr.Dropdown(visible=len(row.variants) > 1),
-            gr.Number(visible=method.startswith("dare")),
+            gr.Number(visible=row.is_random),
             *sliders(adapters or [], weights, is_weighted=row.is_weighted)]  # fmt: skip
 
 

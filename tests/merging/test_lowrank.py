@@ -97,9 +97,10 @@ def test_rank_for_energy_counts_from_the_largest() -> None:
 def test_the_written_error_is_the_measured_one(dtype: torch.dtype, rank: int) -> None:
     spectrum = weighted_sum([random_factors(30, 20, 3, 1), random_factors(30, 20, 3, 2)], [0.4, 0.6])
     exact = spectrum.left * spectrum.values @ spectrum.right
-    b, a = (factor.to(dtype) for factor in spectrum.factors(rank))
+    cut = spectrum.factors(rank)
+    b, a = (factor.to(dtype) for factor in cut)
     measured = float((exact - b.double() @ a.double()).norm())
-    assert written_error(spectrum, rank, (b, a)) == pytest.approx(measured, rel=1e-4)
+    assert written_error(spectrum, cut, (b, a)) == pytest.approx(measured, rel=1e-4)
 
 
 def test_distance_between_factorisations() -> None:

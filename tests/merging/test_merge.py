@@ -10,28 +10,20 @@ from medley.errors import ParameterError
 from merging import METHODS, merge, recipe_from_weights
 from merging.report import MergeReport
 from tests.merging.lora_files import SHAPES, dense_deltas, random_factors, random_lora, relative_error, write_lora
-
-CASES = [
-    *((name, {}) for name in ("linear", "task_arithmetic", "slerp", "concat")),
-    *((name, {"space": space}) for name in ("ties", "dare_linear", "dare_ties") for space in ("core", "delta")),
-    *((name, {"space": "core", "variant": "paper"}) for name in ("ties", "dare_linear", "dare_ties")),
-    ("ties", {"space": "delta", "variant": "paper"}),
-]
-IDS = ["-".join([name, *keys.values()]) for name, keys in CASES]
-WITHOUT_SLERP = [case for case in CASES if case[0] != "slerp"]
-every_method = pytest.mark.parametrize(("method", "keys"), CASES, ids=IDS)
-every_weighted_method = pytest.mark.parametrize(
-    ("method", "keys"), WITHOUT_SLERP, ids=[each for each in IDS if each != "slerp"]
+from tests.merging.promises import (
+    BROKEN_BY_NATURE,
+    CASES,
+    PROMISES,
+    every_method,
+    neutral_weights,
+    thinned,
+    weights_for,
 )
 
 
 def run(tmp_path: Path, out: str, method: str, models: list[tuple[Path, float | None]], **keys: Any) -> MergeReport:
     parameters = keys.pop("parameters", None)
     return merge(recipe_from_weights(method, models, parameters, **keys), tmp_path / out)
-
-
-def density_of(method: str, density: float) -> dict[str, float]:
-    return {"density": density} if METHODS[method].parameter("density") else {}
 
 
 def assert_same(found: Path, wanted: dict[str, torch.Tensor], tolerance: float = 1e-6) -> None:
@@ -41,45 +33,53 @@ def assert_same(found: Path, wanted: dict[str, torch.Tensor], tolerance: float =
         assert float((deltas[name] - delta).norm()) <= tolerance * (1e-3 + float(delta.norm())), name
 
 
-@every_weighted_method
+def test_every_row_of_the_table_has_its_cases() -> None:
+    found = {name: {keys.get("variant", "mergekit") for each, keys in CASES if each == name} for name, _ in CASES}
+    assert found == {name: set(method.variants) for name, method in METHODS.items()}
+    assert set(BROKEN_BY_NATURE) <= set(METHODS)
+    assert all(set(broken) <= set(PROMISES) for broken in BROKEN_BY_NATURE.values())
+
+
+@every_method("one adapter returns itself")
 def test_one_adapter_returns_itself(tmp_path: Path, method: str, keys: dict[str, str]) -> None:
     folder = random_lora(tmp_path / "a", seed=1, rank=3, lora_alpha=12)
-    report = run(tmp_path, "out", method, [(folder, 1.0)], **keys)
+    (weight,) = weights_for(method, [1.0])
+    report = run(tmp_path, "out", method, [(folder, weight)], **keys)
     assert_same(tmp_path / "out", dense_deltas(folder))
     assert report.max_rank == 3
 
 
-@every_method
+@every_method("identical adapters return themselves")
 def test_identical_adapters_return_themselves(tmp_path: Path, method: str, keys: dict[str, str]) -> None:
-    # weights that sum to 1; the paper's TIES averages by count, so there each weight is 1
-    first, second = (random_lora(tmp_path / name, seed=1, rank=3) for name in "ab")
-    is_counted = method == "ties" and keys.get("variant") == "paper"
-    weights = (None, None) if method == "slerp" else (1.0, 1.0) if is_counted else (0.25, 0.75)
-    run(tmp_path, "out", method, [(first, weights[0]), (second, weights[1])], **keys)
+    folders = [random_lora(tmp_path / name, seed=1, rank=3) for name in "ab"]
+    first, _ = folders
+    run(tmp_path, "out", method, list(zip(folders, neutral_weights(method, keys), strict=True)), **keys)
     assert_same(tmp_path / "out", dense_deltas(first))
 
 
-@every_weighted_method
+@every_method("weight 0 drops an adapter")
 def test_weight_zero_drops_an_adapter(tmp_path: Path, method: str, keys: dict[str, str]) -> None:
     kept, other = random_lora(tmp_path / "a", seed=1), random_lora(tmp_path / "b", seed=2)
-    parameters = density_of(method, 0.6)
+    parameters = thinned(method, 0.6)
     run(tmp_path, "with", method, [(kept, 1.0), (other, 0.0)], parameters=parameters, seed=5, **keys)
     run(tmp_path, "without", method, [(kept, 1.0)], parameters=parameters, seed=5, **keys)
     assert_same(tmp_path / "with", dense_deltas(tmp_path / "without"))
 
 
-@every_weighted_method
+@every_method("the order does not matter")
 def test_the_order_of_the_adapters_does_not_matter(tmp_path: Path, method: str, keys: dict[str, str]) -> None:
-    folders = [(random_lora(tmp_path / f"{seed}", seed=seed, rank=seed), 0.4 * seed) for seed in (1, 2, 3)]
-    parameters = density_of(method, 0.5)
-    run(tmp_path, "there", method, folders, parameters=parameters, **keys)
-    run(tmp_path, "back", method, folders[::-1], parameters=parameters, **keys)
+    ranks = (2, 2, 2) if method == "factor" else (1, 2, 3)
+    folders = [random_lora(tmp_path / f"{index}", seed=index, rank=rank) for index, rank in enumerate(ranks)]
+    models = list(zip(folders, weights_for(method, [0.4, 0.8, 1.2]), strict=True))
+    parameters = thinned(method, 0.5)
+    run(tmp_path, "there", method, models, parameters=parameters, **keys)
+    run(tmp_path, "back", method, models[::-1], parameters=parameters, **keys)
     assert_same(tmp_path / "there", dense_deltas(tmp_path / "back"))
     if METHODS[method].family == "elementwise":
         assert weights_of(tmp_path / "there") == weights_of(tmp_path / "back")
 
 
-@every_method
+@every_method("the gauge does not matter")
 def test_the_gauge_does_not_matter(tmp_path: Path, method: str, keys: dict[str, str]) -> None:
     """(B·G, G⁻¹·A) is the same adapter. G holds powers of two, so that the files hold exactly the same delta."""
     gauge = torch.tensor([[2.0, 2.0], [0.0, 4.0]])
@@ -89,7 +89,7 @@ def test_the_gauge_does_not_matter(tmp_path: Path, method: str, keys: dict[str, 
         b, a = random_factors(*shape, 2, 100 + index)
         moved[name] = (b @ gauge, torch.linalg.inv(gauge) @ a)
     same = write_lora(tmp_path / "moved" / "a", moved)
-    parameters = density_of(method, 0.5)
+    parameters = thinned(method, 0.5)
     run(tmp_path, "first", method, [(folder, None), (other, None)], parameters=parameters, **keys)
     run(tmp_path, "second", method, [(same, None), (other, None)], parameters=parameters, **keys)
     assert_same(tmp_path / "second", dense_deltas(tmp_path / "first"), tolerance=1e-5)
@@ -195,7 +195,7 @@ def test_what_cancels_is_written_as_rank_one_zeros(tmp_path: Path) -> None:
     assert (report.error, report.energy_kept) == (0.0, 1.0)
 
 
-@every_method
+@every_method()
 def test_zero_and_single_row_modules(tmp_path: Path, method: str, keys: dict[str, str]) -> None:
     modules = {"zero": (torch.zeros(4, 1), torch.zeros(1, 3)), "row": random_factors(1, 5, 1, 1)}
     first, second = write_lora(tmp_path / "a", modules), write_lora(tmp_path / "b", modules)

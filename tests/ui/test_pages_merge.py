@@ -51,6 +51,12 @@ def test_only_what_a_method_listens_to_is_shown() -> None:
     assert all("value" not in slider._constructor_args[0] for slider in kept)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_seed_is_shown_where_the_result_depends_on_it(method: str) -> None:
+    seed = merge_form.choose_anew(BOTH, method)[3 + len(METHODS)]  # after the text, the groups, space and variant
+    assert seed.visible == method.startswith(("dare", "della"))
+
+
 def test_bad_values_are_told_in_place(workspace: Workspace, adapters: tuple) -> None:
     findings = merge_form.look(workspace, *values(BOTH, [1.0, -1.0], "linear"))[0]
     assert "sum to" in findings

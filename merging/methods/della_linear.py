@@ -1,0 +1,119 @@
+"""DELLA without the election: drop at random, small entries more often, scale the rest up, add (Deep et al. 2024).
+
+arXiv:2406.11617, section 3. `merge` is mergekit's rule, `merge_paper` the paper's; the chances are the same, they
+differ in what makes up for what was dropped. Deltas are (n, rows, cols) float32, in whatever space the runner chose.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from medley.errors import ParameterError
+from merging.method import spread_problem
+from merging.methods.dare_linear import weighted_sum
+from merging.sparsity import keep
+
+
+def merge(
+    deltas: Tensor,
+    *,
+    weights: Sequence[float],
+    generator: torch.Generator,
+    density: Sequence[float],
+    epsilon: Sequence[float],
+    normalize: bool = False,
+    rescale: bool = True,
+    lambda_: float = 1.0,
+) -> Tensor:
+    """The merged delta (rows, cols) by mergekit 0.1.5's rule.
+
+    Args:
+        deltas: one per adapter.
+        weights: one per adapter, any sign.
+        generator: draws what is dropped, one adapter after the other.
+        density: the mean chance of an entry to stay, in (0, 1]; at 1 nothing is dropped.
+        epsilon: how far the chances of the smallest and the largest entry of a row are from the mean.
+        normalize: divide by the sum of the weights (not where it is zero).
+        rescale: scale what stays up to the old Σ|entries|, by one factor for the whole delta.
+        lambda_: multiplies the result.
+
+    Raises:
+        ParameterError: density ± epsilon is not between 0 and 1.
+    """
+    thinned = thin(deltas, density, epsilon, generator, rescale=rescale)
+    return lambda_ * weighted_sum(thinned, weights, normalize=normalize)
+
+
+def merge_paper(
+    deltas: Tensor,
+    *,
+    weights: Sequence[float],
+    generator: torch.Generator,
+    density: Sequence[float],
+    epsilon: Sequence[float],
+    normalize: bool = False,
+    rescale: bool = True,
+    lambda_: float = 1.0,
+) -> Tensor:
+    """The merged delta by the paper's rule: `rescale` divides each entry by its own chance. Otherwise as `merge`."""
+    thinned = thin_paper(deltas, density, epsilon, generator, rescale=rescale)
+    return lambda_ * weighted_sum(thinned, weights, normalize=normalize)
+
+
+def thin(
+    deltas: Tensor, density: Sequence[float], epsilon: Sequence[float], generator: torch.Generator, *, rescale: bool
+) -> Tensor:
+    """Each delta thinned at random by magnitude; `rescale` restores its Σ|entries| (mergekit)."""
+    thinned = []
+    for delta, share, spread in zip(deltas, density, epsilon, strict=True):
+        chances = keep_chances(delta, share, spread)
+        thinned.append(keep(delta, chosen_mask(chances, share, generator), preserve_l1=rescale))
+    return torch.stack(thinned)
+
+
+def thin_paper(
+    deltas: Tensor, density: Sequence[float], epsilon: Sequence[float], generator: torch.Generator, *, rescale: bool
+) -> Tensor:
+    """Each delta thinned at random by magnitude; `rescale` divides each entry by its chance, which keeps its mean."""
+    thinned = []
+    for delta, share, spread in zip(deltas, density, epsilon, strict=True):
+        chances = keep_chances(delta, share, spread)
+        kept = delta * chosen_mask(chances, share, generator)
+        thinned.append(kept / chances if rescale else kept)
+    return torch.stack(thinned)
+
+
+def keep_chances(delta: Tensor, density: float, epsilon: float) -> Tensor:
+    """Each entry's chance to stay: from density − epsilon at a row's smallest magnitude, by rank, to density + epsilon.
+
+    Entries of equal magnitude share the mean of their ranks, so their order does not matter; a row of equals (or of
+    one entry) has the chance `density` throughout.
+
+    Args:
+        delta: (rows, cols).
+        density: in (0, 1]; at 1 every chance is 1.
+        epsilon: at least 0.
+
+    Raises:
+        ParameterError: density ± epsilon is not between 0 and 1.
+    """
+    problem = spread_problem(density, epsilon)
+    if problem:
+        raise ParameterError(problem)
+    if density >= 1 or delta.numel() == 0:
+        return torch.ones_like(delta)
+    magnitudes = delta.abs()
+    sorted_rows = magnitudes.sort(dim=1).values
+    below = torch.searchsorted(sorted_rows, magnitudes)
+    not_above = torch.searchsorted(sorted_rows, magnitudes, right=True)
+    highest = delta.shape[1] - 1
+    place = (below + not_above - 1).to(delta.dtype) / 2 / highest if highest > 0 else torch.full_like(delta, 0.5)
+    return (density - epsilon) + place * 2 * epsilon
+
+
+def chosen_mask(chances: Tensor, density: float, generator: torch.Generator) -> Tensor:
+    """True at each entry with its chance, independently; at density 1 nothing is drawn."""
+    if density >= 1:
+        return torch.ones_like(chances, dtype=torch.bool)
+    return torch.rand(chances.shape, generator=generator) < chances

@@ -1,0 +1,74 @@
+"""Which promise is tested on which method, space and variant: all of them, but for what a method breaks by nature.
+
+The cases come from METHODS, so a new row is tested from the day it is there. A method that cannot keep a promise is
+named in BROKEN_BY_NATURE with the reason, and has a test of its own that shows what it does instead.
+"""
+
+from typing import Any
+
+import pytest
+
+from merging import METHODS
+from merging.recipe import SPACES
+
+PROMISES = (
+    "one adapter returns itself",
+    "identical adapters return themselves",
+    "weight 0 drops an adapter",
+    "the order does not matter",
+    "the gauge does not matter",
+)
+BROKEN_BY_NATURE = {
+    "slerp": {
+        "one adapter returns itself": "it takes exactly two",
+        "weight 0 drops an adapter": "it has no weights",
+        "the order does not matter": "t goes from the first to the second",
+    },
+    "sce": {"weight 0 drops an adapter": "it has no weights"},
+    "factor": {
+        "identical adapters return themselves": "its cross terms add up too",
+        "the gauge does not matter": "it averages the factors themselves",
+    },
+}
+AVERAGES_BY_COUNT = {("ties", "paper"), ("della", "paper")}  # so weights of 1 are the neutral ones
+SETTINGS_OF_FAMILY: dict[str, list[dict[str, str]]] = {  # keys of a recipe under which a method is another function
+    "exact": [{}],
+    "elementwise": [{"space": space} for space in SPACES],
+    "concat": [{}],
+    "factor": [{}],
+}
+CASES = [
+    (method.name, keys | ({} if variant == "mergekit" else {"variant": variant}))
+    for method in METHODS.values()
+    for keys in SETTINGS_OF_FAMILY[method.family]
+    for variant in method.variants
+]
+
+
+def name_of(case: tuple[str, dict[str, str]]) -> str:
+    """For example "ties-delta-paper"."""
+    return "-".join([case[0], *case[1].values()])
+
+
+def every_method(promise: str | None = None) -> pytest.MarkDecorator:
+    """Parametrizes `method` and `keys` with every case that keeps the promise."""
+    assert promise is None or promise in PROMISES
+    cases = [case for case in CASES if promise not in BROKEN_BY_NATURE.get(case[0], {})]
+    return pytest.mark.parametrize(("method", "keys"), cases, ids=list(map(name_of, cases)))
+
+
+def neutral_weights(method: str, keys: dict[str, str]) -> tuple[float | None, float | None]:
+    """Two weights under which two equal adapters merge to themselves."""
+    if not METHODS[method].is_weighted:
+        return None, None
+    return (1.0, 1.0) if (method, keys.get("variant")) in AVERAGES_BY_COUNT else (0.25, 0.75)
+
+
+def weights_for(method: str, weights: list[float]) -> list[float | None]:
+    """The weights, for methods that take any."""
+    return [weight if METHODS[method].is_weighted else None for weight in weights]
+
+
+def thinned(method: str, share: float) -> dict[str, Any]:
+    """Parameters under which a method leaves something out; empty for one that uses everything."""
+    return {name: share for name in ("density", "select_topk") if METHODS[method].parameter(name)}
