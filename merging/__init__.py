@@ -163,6 +163,8 @@ _HOME_OF = {  # no file is named like what it offers: the package's attribute wo
     "recipe_from_weights": "merging.shorthand",
     "similarity": "merging.spectrum",
     "energy_by_rank": "merging.spectrum",
+    "diagnose": "merging.diagnosis",
+    "Diagnosis": "merging.diagnosis",
 }
 
 __all__ = ["METHODS", "Method", "Parameter", *_HOME_OF]

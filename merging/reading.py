@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,12 +27,14 @@ class Reader:
         recipe: parsed.
         adapters: opened, in the order of `recipe.models`.
         digests: of each adapter's weights and configuration.
+        names: what sentences call each adapter.
         prepared: what a variant found out about the whole adapters: argument to adapter to value.
     """
 
     recipe: Recipe
     adapters: Sequence[AdapterFile]
     digests: Sequence[Digest]
+    names: Sequence[str]
     prepared: Mapping[str, Mapping[int, Any]] = field(default_factory=dict)
 
     def read(self, plan: ModulePlan) -> Inputs:
@@ -41,7 +43,10 @@ class Reader:
         Elementwise methods draw random numbers and add in float32, so their adapters come in the order of their
         size, not of the recipe: then neither the order in the recipe nor the gauge of the factors changes anything.
         """
-        factors = [self.factors(index, plan) for index in plan.inputs]
+        return self.arrange(plan, [self.factors(index, plan) for index in plan.inputs])
+
+    def arrange(self, plan: ModulePlan, factors: Sequence[Factors]) -> Inputs:
+        """The same for factors that were read already, one pair per source of the plan."""
         order = list(range(len(plan.inputs)))
         if self.recipe.method.family == "elementwise":
             weights = plan.weights or (1.0,) * len(order)  # a method may weigh the adapters itself
@@ -62,7 +67,10 @@ class Reader:
             return torch.zeros(plan.out_features, 0), torch.zeros(0, plan.in_features)
         b, a = read_scaled_factors(self.adapters[index], plan.name)
         if not (torch.isfinite(b).all() and torch.isfinite(a).all()):
-            raise AdapterFormatError(f"'{self.adapters[index].folder.name}' holds NaN or Infinity in {plan.name}.")
+            raise AdapterFormatError(
+                f"'{self.names[index]}' holds NaN or Infinity in {plan.name}: its training went wrong. "
+                "Train it again with a lower learning rate, or take an earlier version."
+            )
         return b, a
 
     def _digest(self, index: int | None) -> Digest:
@@ -76,7 +84,7 @@ def digests_of(adapters: Sequence[AdapterFile]) -> list[Digest]:
 
 def open_reader(recipe: Recipe, found: Preflight, digests: Sequence[Digest]) -> Reader:
     """A reader for a recipe that passed preflight; variants that need it look at the whole adapters here."""
-    reader = Reader(recipe, list(found.adapters.values()), digests)
+    reader = Reader(recipe, list(found.adapters.values()), digests, list(found.adapters))
     prepare = recipe.method.preparation(recipe.variant)
     if prepare is None:
         return reader
@@ -94,7 +102,7 @@ def open_reader(recipe: Recipe, found: Preflight, digests: Sequence[Digest]) -> 
         for index, share in zip(plan.inputs, plan.per_model["density"], strict=True)
         if index is not None
     }
-    return Reader(recipe, reader.adapters, digests, prepare(modules, density=density))
+    return replace(reader, prepared=prepare(modules, density=density))
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from typing import Any
 from medley.errors import ProblemsError
 from medley.lm.adapter_file import open_adapter
 from medley.lm.adapter_tensors import read_scaled_factors
+from merging.alikeness import Alikeness, reduce_module
 from merging.check import preflight
-from merging.lowrank import inner_product
 from merging.reading import digests_of, one_thread, open_reader
 from merging.recipe import Recipe
 from merging.solve import module_energies
@@ -31,22 +31,11 @@ def similarity(folders: Sequence[Path | str]) -> list[list[float]]:
         AdapterFormatError, ProblemsError: one of them is not an adapter.
     """
     adapters = [open_adapter(Path(folder)) for folder in folders]
-    count = len(adapters)
-    products = [[0.0] * count for _ in range(count)]
+    alikeness = Alikeness(len(adapters))
     for name in sorted({name for adapter in adapters for name in adapter.modules}):
-        factors = {i: read_scaled_factors(each, name) for i, each in enumerate(adapters) if name in each.modules}
-        for first in factors:
-            for second in (index for index in factors if index >= first):
-                products[first][second] += inner_product(factors[first], factors[second])
-    norms = [math.sqrt(products[index][index]) for index in range(count)]
-
-    def cosine(first: int, second: int) -> float:
-        if first == second:
-            return 1.0
-        size = norms[first] * norms[second]
-        return max(-1.0, min(1.0, products[min(first, second)][max(first, second)] / size)) if size else 0.0
-
-    return [[cosine(first, second) for second in range(count)] for first in range(count)]
+        touching = [index for index, adapter in enumerate(adapters) if name in adapter.modules]
+        alikeness.add(reduce_module({index: read_scaled_factors(adapters[index], name) for index in touching}))
+    return [list(row) for row in alikeness.cosines()]
 
 
 def energy_by_rank(recipe: Mapping[str, Any] | Path | str | Recipe) -> list[float]:
@@ -63,6 +52,15 @@ def energy_by_rank(recipe: Mapping[str, Any] | Path | str | Recipe) -> list[floa
     with one_thread():
         reader = open_reader(found.recipe, found, digests_of(list(found.adapters.values())))
         energies = [module_energies(found.recipe, plan, reader.read(plan)) for plan in found.modules]
+    return kept_by_rank(energies)
+
+
+def kept_by_rank(energies: Sequence[Sequence[float]]) -> list[float]:
+    """The share of all σ² that a cut of every module to rank 1, 2, … keeps; empty where there are none.
+
+    Args:
+        energies: σ² of each module in falling order.
+    """
     by_rank = [math.fsum(column) for column in zip_longest(*energies, fillvalue=0.0)]
     total = math.fsum(by_rank)
     kept = [math.fsum(by_rank[: rank + 1]) for rank in range(len(by_rank))]

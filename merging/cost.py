@@ -1,0 +1,95 @@
+"""What a merge will take: counted operations and bytes, and the seconds that one measured module makes of them.
+
+Counts are of the largest terms and right to a factor of two, which is what a person needs to know.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from medley.lm.adapter_file import AdapterFile
+from merging.check import BYTES_OF, Preflight
+from merging.plan import ModulePlan
+from merging.recipe import Recipe
+
+MEASURED_OPERATIONS = 3e8  # the module that is measured takes at most about so many, so that it takes some 50 ms
+EXTRA_COLUMNS, PASSES = 16, 8  # of the random projection that finds factors of a dense delta
+RULE_OPERATIONS = 40  # of an elementwise rule per entry and adapter: threshold, sign, sums
+SVD_OPERATIONS = 60  # of the small singular value decomposition, times R³
+HELD_COPIES = 3  # the merged factors, their contiguous copies, and the bytes of the file
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An estimate, for one thread of this machine.
+
+    Attributes:
+        seconds: of the merge, reading and writing included.
+        peak_bytes: of the numbers that it holds at once; the libraries themselves come on top.
+        operations: counted for all modules.
+    """
+
+    seconds: float
+    peak_bytes: int
+    operations: float
+
+
+def is_dense(recipe: Recipe) -> bool:
+    """Whether the merge builds whole deltas, one module at a time."""
+    return recipe.method.family == "elementwise" and recipe.space == "delta"
+
+
+def operations_of(recipe: Recipe, plan: ModulePlan, adapters: Sequence[AdapterFile]) -> float:
+    """Floating-point operations of one module, to the largest terms.
+
+    Small matrices: QR of both stacked factors and what is multiplied back, 12·(m+n)·R², and an SVD of R x R. Dense:
+    each delta built (2·m·n·r), the rule's passes over the entries, and the products of the random projection.
+    """
+    count = sum(1 for index in plan.inputs if index is not None)
+    rank, rows, columns = plan.rank_sum(adapters), plan.out_features, plan.in_features
+    small = 12.0 * (rows + columns) * rank**2 + SVD_OPERATIONS * rank**3
+    if not is_dense(recipe):
+        return small
+    entries = float(rows * columns)
+    wanted = min(rank, int(recipe.rank.value)) if recipe.rank.kind == "at_most" else rank
+    width = min(wanted + EXTRA_COLUMNS, rows, columns)
+    return entries * (2 * rank + RULE_OPERATIONS * count + 2 * PASSES * width) + 12.0 * (rows + columns) * width**2
+
+
+def bytes_of(recipe: Recipe, plan: ModulePlan, adapters: Sequence[AdapterFile]) -> int:
+    """Bytes of the numbers that one module holds at once while it is merged.
+
+    Small matrices: the factors in float32, and in float64 stacked, as bases and multiplied back. Dense: the deltas
+    and what the rule makes of them, in float32.
+    """
+    count = sum(1 for index in plan.inputs if index is not None)
+    rank, rows, columns = plan.rank_sum(adapters), plan.out_features, plan.in_features
+    small = (4 + 8 * 4) * rank * (rows + columns)
+    if not is_dense(recipe):
+        return small
+    return 4 * rows * columns * (5 * count + 2) + small
+
+
+def estimate_cost(
+    found: Preflight, recipe: Recipe, read_seconds: float, merge_one: Callable[[ModulePlan], object]
+) -> Cost:
+    """What the merge will take.
+
+    Args:
+        found: its preflight, without problems.
+        recipe: parsed.
+        read_seconds: how long reading all factors just took; the merge reads, digests and writes about as much each.
+        merge_one: merges one module and throws the result away; it is called twice and timed the second time.
+    """
+    adapters = list(found.adapters.values())
+    needed = {plan.name: operations_of(recipe, plan, adapters) for plan in found.modules}
+    total = sum(needed.values())
+    small = [plan for plan in found.modules if needed[plan.name] <= MEASURED_OPERATIONS]
+    chosen = max(small or found.modules, key=lambda plan: needed[plan.name] if small else -needed[plan.name])
+    merge_one(chosen)
+    started = time.perf_counter()
+    merge_one(chosen)
+    seconds = (time.perf_counter() - started) * total / needed[chosen.name]
+    held = sum(found.rank_plan[plan.name] * (plan.out_features + plan.in_features) for plan in found.modules)
+    working = max(bytes_of(recipe, plan, adapters) for plan in found.modules)
+    return Cost(seconds + 3 * read_seconds, working + HELD_COPIES * held * BYTES_OF[found.dtype], total)
