@@ -155,6 +155,10 @@ METHODS: dict[str, Method] = {
 
 _HOME_OF = {  # no file is named like what it offers: the package's attribute would then be the file
     "merge": "merging.run",
+    "extract_adapter": "merging.extract",
+    "extract_preflight": "merging.extract_check",
+    "ExtractOptions": "merging.extract_options",
+    "ExtractReport": "merging.extract_report",
     "MergeReport": "merging.report",
     "preflight": "merging.check",
     "Preflight": "merging.check",

@@ -45,8 +45,32 @@ class ModuleReport:
     norm: float
 
 
+class Measured:
+    """A report over modules, and what their numbers come to together."""
+
+    modules: Mapping[str, ModuleReport]
+
+    @property
+    def max_rank(self) -> int:
+        return max((module.rank for module in self.modules.values()), default=0)
+
+    @property
+    def energy_kept(self) -> float:
+        """The share of Σ‖ΔW‖² over all modules that the cut kept."""
+        total = math.fsum(module.norm**2 for module in self.modules.values())
+        kept = math.fsum(module.energy_kept * module.norm**2 for module in self.modules.values())
+        return kept / total if total else 1.0
+
+    @property
+    def error(self) -> float:
+        """√(Σ‖ΔW − written‖² / Σ‖ΔW‖²) over all modules."""
+        total = math.fsum(module.norm**2 for module in self.modules.values())
+        squares = math.fsum((module.error * module.norm) ** 2 for module in self.modules.values())
+        return math.sqrt(squares / total) if total else 0.0
+
+
 @dataclass(frozen=True)
-class MergeReport:
+class MergeReport(Measured):
     """The whole merge.
 
     Attributes:
@@ -72,24 +96,6 @@ class MergeReport:
     warnings: tuple[str, ...] = ()
     out_dir: Path | None = field(default=None, compare=False)
     seconds: float = field(default=0.0, compare=False)
-
-    @property
-    def max_rank(self) -> int:
-        return max((module.rank for module in self.modules.values()), default=0)
-
-    @property
-    def energy_kept(self) -> float:
-        """The share of Σ‖ΔW‖² over all modules that the cut kept."""
-        total = math.fsum(module.norm**2 for module in self.modules.values())
-        kept = math.fsum(module.energy_kept * module.norm**2 for module in self.modules.values())
-        return kept / total if total else 1.0
-
-    @property
-    def error(self) -> float:
-        """√(Σ‖ΔW − written‖² / Σ‖ΔW‖²) over all modules."""
-        total = math.fsum(module.norm**2 for module in self.modules.values())
-        squares = math.fsum((module.error * module.norm) ** 2 for module in self.modules.values())
-        return math.sqrt(squares / total) if total else 0.0
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values; the same inputs, recipe and seed give the same ones."""

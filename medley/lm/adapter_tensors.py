@@ -81,6 +81,7 @@ def write_adapter(
     dtype: torch.dtype = torch.float32,
     target_modules: tuple[str, ...] = (),
     task_type: str | None = "CAUSAL_LM",
+    saved_tensors: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Write an adapter that peft loads at scale 1: `B @ A` of each module is its whole delta.
 
@@ -95,6 +96,8 @@ def write_adapter(
         dtype: float32, bfloat16 or float16.
         target_modules: short names ("q_proj") where they mean exactly these modules; full names by default.
         task_type: peft's word for the kind of model.
+        saved_tensors: tensors of the base that the adapter replaces whole, by name ("model.norm.weight"); their
+            modules become peft's `modules_to_save`.
 
     Raises:
         ParameterError: no modules, an unknown dtype, factors that do not fit, values not finite in `dtype`.
@@ -108,7 +111,10 @@ def write_adapter(
         b, a = _storable(name, *factors[name], dtype)
         tensors[f"{PREFIX}{name}.lora_A.weight"], tensors[f"{PREFIX}{name}.lora_B.weight"] = a, b
         ranks[name] = a.shape[0]
+    for name, tensor in (saved_tensors or {}).items():
+        tensors[PREFIX + name] = _finite(f"The values of {name}", tensor.to("cpu", dtype)).contiguous().clone()
     config = _config(ranks, base_model, revision, target_modules, task_type)
+    config["modules_to_save"] = sorted({name.rpartition(".")[0] for name in saved_tensors or {}}) or None
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "pt"}))
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -119,10 +125,14 @@ def _storable(name: str, b: torch.Tensor, a: torch.Tensor, dtype: torch.dtype) -
         raise ParameterError(f"The factors of {name} do not fit: B is {tuple(b.shape)}, A is {tuple(a.shape)}.")
     if a.shape[0] == 0:
         b, a = b.new_zeros(b.shape[0], 1), a.new_zeros(1, a.shape[1])
-    b, a = (factor.detach().to("cpu", dtype).contiguous() for factor in (b, a))
-    if not (torch.isfinite(b).all() and torch.isfinite(a).all()):
-        raise ParameterError(f"The factors of {name} are not finite in {str(dtype).removeprefix('torch.')}.")
+    b, a = (_finite(f"The factors of {name}", factor.detach().to("cpu", dtype).contiguous()) for factor in (b, a))
     return b.clone(), a.clone()  # safetensors refuses tensors that share memory
+
+
+def _finite(what: str, tensor: torch.Tensor) -> torch.Tensor:
+    if not torch.isfinite(tensor).all():
+        raise ParameterError(f"{what} are not finite in {str(tensor.dtype).removeprefix('torch.')}.")
+    return tensor
 
 
 def _config(
