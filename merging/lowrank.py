@@ -7,13 +7,13 @@ to one of size R x R (R = sum of the ranks), solved in float64. Nothing here kno
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
 
+from merging.coefficients import Coefficient, Factors, with_plain_weights
 from merging.orthonormal import Orthonormal, orthonormal_columns
-
-Factors = tuple[Tensor, Tensor]
 
 NUMERICAL_RANK = 1e-7  # a singular value below this share of the largest is rounding of float32 inputs
 CANNOT_SHOW = 1e-6  # a share of an error's square that no reported digit shows
@@ -36,6 +36,25 @@ def norm(delta: Factors) -> float:
     return math.sqrt(max(0.0, float(((b.T @ b) * (a @ a.T)).sum())))
 
 
+def gram(factors: Sequence[Factors]) -> Tensor:
+    """Every ⟨ΔWᵢ, ΔWⱼ⟩, (n, n) float64."""
+    products = torch.zeros(len(factors), len(factors), dtype=torch.float64)
+    for first, second in combinations_with_replacement(range(len(factors)), 2):
+        products[first, second] = products[second, first] = inner_product(factors[first], factors[second])
+    return products
+
+
+def row_products(first: Factors, second: Factors) -> Tensor:
+    """The inner product of each row of one delta with the same row of the other, (m,) float64, without either."""
+    (b1, a1), (b2, a2) = first, second
+    return ((b1.double() @ (a1.double() @ a2.double().T)) * b2.double()).sum(1)
+
+
+def column_products(first: Factors, second: Factors) -> Tensor:
+    """The same for the columns, (n,) float64."""
+    return row_products(*((a.T, b.T) for b, a in (first, second)))
+
+
 def side_by_side(factors: Sequence[Factors]) -> Factors:
     """[B₁ … Bₙ] and [A₁; …; Aₙ] in float64; their product is the plain sum of the deltas."""
     rank = sum(b.shape[1] for b, _ in factors)
@@ -49,8 +68,14 @@ def side_by_side(factors: Sequence[Factors]) -> Factors:
     return b, a
 
 
-def stack(factors: Sequence[Factors], weights: Sequence[float]) -> Factors:
-    """The weighted sum Σ wᵢ·BᵢAᵢ as one pair of factors [w₁B₁ … wₙBₙ], [A₁; …; Aₙ] in float64; its rank is Σ rᵢ."""
+def stack(factors: Sequence[Factors], coefficients: Sequence[Coefficient]) -> Factors:
+    """The weighted sum Σ cᵢ·BᵢAᵢ as one pair of factors [c₁B₁ … cₙBₙ], [A₁; …; Aₙ] in float64; its rank is Σ rᵢ.
+
+    Args:
+        factors: one (B, A) per delta.
+        coefficients: one each: a number, or numbers per row or per column (see coefficients.py).
+    """
+    factors, weights = with_plain_weights(factors, coefficients)
     b, a = side_by_side(factors)
     ranks = torch.tensor([b.shape[1] for b, _ in factors])
     return b * torch.tensor(weights, dtype=torch.float64).repeat_interleave(ranks), a
@@ -118,8 +143,9 @@ def decompose(b: Tensor, a: Tensor, *, scale: float = 0.0) -> Spectrum:
     return _spectrum(left, left.upper @ right.upper.T, right, scale)
 
 
-def weighted_sum(factors: Sequence[Factors], weights: Sequence[float]) -> Spectrum:
-    """Σ wᵢ·BᵢAᵢ exactly, as its singular value decomposition, in O((m+n)·R² + R³)."""
+def weighted_sum(factors: Sequence[Factors], coefficients: Sequence[Coefficient]) -> Spectrum:
+    """Σ cᵢ·BᵢAᵢ exactly, as its singular value decomposition, in O((m+n)·R² + R³). Arguments as in `stack`."""
+    factors, weights = with_plain_weights(factors, coefficients)
     b, a = side_by_side(factors)
     left, right = orthonormal_columns(b), orthonormal_columns(a.T)
     ranks = [b.shape[1] for b, _ in factors]

@@ -51,7 +51,8 @@ class Method:
         max_models, min_models: how many adapters it takes.
         is_ordered: True where exchanging two adapters means something else.
         is_random: True where the result depends on the recipe's seed.
-        divides_by_weights: True where weights that sum to zero are an error.
+        divides_by_weights: True where weights that sum to zero are an error (unless a switch turns the division off).
+        counts_base: True where the base model, listed among the inputs, counts as one more: a zero delta.
         paper_needs_one_density: True where the paper's rule trims whole adapters, so density cannot vary by module.
     """
 
@@ -66,6 +67,7 @@ class Method:
     is_ordered: bool = False
     is_random: bool = False
     divides_by_weights: bool = False
+    counts_base: bool = False
     paper_needs_one_density: bool = False
 
     def function(self, variant: str = "mergekit") -> Callable[..., Any]:
@@ -79,6 +81,11 @@ class Method:
 
     def parameter(self, name: str) -> Parameter | None:
         return next((each for each in self.parameters if each.name == name), None)
+
+    @property
+    def division_switch(self) -> str | None:
+        """The parameter that turns the division by the sum of the weights on and off, or None."""
+        return next((each.name for each in self.parameters if each.name.startswith("normalize")), None)
 
     @property
     def is_weighted(self) -> bool:

@@ -21,12 +21,6 @@ OUR_KEYS = ("output", "space", "rank", "seed", "variant")
 MERGEKIT_KEYS = ("merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype")
 FULL_MODEL_KEYS = ("modules", "tokenizer", "tokenizer_source", "chat_template")
 FULL_MODEL_METHODS = ("passthrough", "arcee_fusion", "nearswap", "ram", "ramplus_tl")
-PLANNED_METHODS = (
-    "nuslerp",
-    "multislerp",
-    "karcher",
-    "model_stock",
-)
 
 
 def parse_recipe(recipe: "Mapping[str, Any] | Path | str | Recipe") -> Recipe:
@@ -107,8 +101,6 @@ def _read_method(name: Any, problems: list[str]) -> Method | None:
         problems.append(f"merge_method is missing. Known: {', '.join(METHODS)}.")
     elif name in FULL_MODEL_METHODS:
         problems.append(f"merge_method {name} works on full models only, and merging those is not supported yet.")
-    elif name in PLANNED_METHODS:
-        problems.append(f"merge_method {name} is not supported yet. Known: {', '.join(METHODS)}.")
     elif name not in METHODS:
         hint = unknown_key(str(name), METHODS).partition("'. ")[2]
         problems.append(f"There is no merge method '{name}'. {hint}")

@@ -76,7 +76,7 @@ def _missing_problems(recipe: Recipe, part: Slice) -> list[str]:
             problems.append(f"{recipe.merge_method} needs the parameter {parameter.name}. {parameter.help}")
             continue
         for source in part.sources:
-            is_counted = not recipe.is_base(source.model) or recipe.method.divides_by_weights
+            is_counted = not recipe.is_base(source.model) or recipe.method.counts_base
             if is_counted and parameter.name not in source.parameters:
                 problems.append(f"'{source.model}' has no {parameter.name}, which {recipe.merge_method} needs.")
     return problems

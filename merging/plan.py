@@ -126,10 +126,10 @@ def _plan_module(
 
 
 def _ordered(recipe: Recipe, part: Slice) -> list[Source]:
-    """The sources that count: slerp's base first, and the base model only where its weight is divided by."""
+    """The sources that count: slerp's base first, and the base model only where it counts as an input."""
     if recipe.method.is_ordered:
         return sorted(part.sources, key=lambda source: source.model != recipe.base_model)
-    return [each for each in part.sources if recipe.method.divides_by_weights or not recipe.is_base(each.model)]
+    return [each for each in part.sources if recipe.method.counts_base or not recipe.is_base(each.model)]
 
 
 def _resolve(parameter: Parameter, chain: tuple[Mapping[str, Any], ...], tensor_name: str, depth: float) -> Any:
@@ -157,18 +157,15 @@ def _divisor_problems(recipe: Recipe, plans: Sequence[ModulePlan]) -> list[str]:
     """Weights that sum to zero, where the method divides by their sum."""
     if not recipe.method.divides_by_weights:
         return []
+    switch = recipe.method.division_switch
     names = [
-        plan.name
-        for plan in plans
-        if plan.settings.get("normalize", True) and abs(sum(plan.weights)) < SMALLEST_DIVISOR
+        plan.name for plan in plans if plan.settings.get(switch, True) and abs(sum(plan.weights)) < SMALLEST_DIVISOR
     ]
     if not names:
         return []
     where = "" if len(names) == len(plans) else f" in {_some(names)}"
-    return [
-        f"The weights sum to 0{where} and {recipe.merge_method} divides by their sum. "
-        "Change a weight or set normalize: false."
-    ]
+    advice = f"Change a weight or set {switch}: false." if switch else "Change a weight."
+    return [f"The weights sum to 0{where} and {recipe.merge_method} divides by their sum. {advice}"]
 
 
 def _spread_problems(plans: Sequence[ModulePlan]) -> list[str]:

@@ -24,6 +24,16 @@ BROKEN_BY_NATURE = {
         "weight 0 drops an adapter": "it has no weights",
         "the order does not matter": "t goes from the first to the second",
     },
+    "nuslerp": {
+        "one adapter returns itself": "it takes exactly two",
+        "weight 0 drops an adapter": "it takes exactly two; the other then returns itself",
+        "the order does not matter": "it takes exactly two, which can be exchanged with their weights",
+    },
+    "karcher": {"weight 0 drops an adapter": "it has no weights"},
+    "model_stock": {
+        "one adapter returns itself": "it compares at least two",
+        "weight 0 drops an adapter": "it has no weights",
+    },
     "sce": {"weight 0 drops an adapter": "it has no weights"},
     "factor": {
         "identical adapters return themselves": "its cross terms add up too",
@@ -31,23 +41,34 @@ BROKEN_BY_NATURE = {
     },
 }
 AVERAGES_BY_COUNT = {("ties", "paper"), ("della", "paper")}  # so weights of 1 are the neutral ones
-SETTINGS_OF_FAMILY: dict[str, list[dict[str, str]]] = {  # keys of a recipe under which a method is another function
+SETTINGS_OF_FAMILY: dict[str, list[dict[str, Any]]] = {  # keys of a recipe under which a method is another function
     "exact": [{}],
     "elementwise": [{"space": space} for space in SPACES],
     "concat": [{}],
     "factor": [{}],
 }
+SETTINGS_OF_METHOD: dict[str, list[dict[str, Any]]] = {  # the same for parameters
+    "nuslerp": [
+        {},
+        {"parameters": {"nuslerp_flatten": False}},
+        {"parameters": {"nuslerp_flatten": False, "nuslerp_row_wise": True}},
+    ],
+    "model_stock": [{}, {"parameters": {"filter_wise": True}}],
+}
 CASES = [
     (method.name, keys | ({} if variant == "mergekit" else {"variant": variant}))
     for method in METHODS.values()
-    for keys in SETTINGS_OF_FAMILY[method.family]
+    for keys in SETTINGS_OF_METHOD.get(method.name, SETTINGS_OF_FAMILY[method.family])
     for variant in method.variants
 ]
 
 
-def name_of(case: tuple[str, dict[str, str]]) -> str:
-    """For example "ties-delta-paper"."""
-    return "-".join([case[0], *case[1].values()])
+def name_of(case: tuple[str, dict[str, Any]]) -> str:
+    """For example "ties-delta-paper" or "model_stock-filter_wise"."""
+    method, keys = case
+    return "-".join(
+        [method, *(word for value in keys.values() for word in ([value] if isinstance(value, str) else value))]
+    )
 
 
 def every_method(promise: str | None = None) -> pytest.MarkDecorator:
@@ -57,7 +78,7 @@ def every_method(promise: str | None = None) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("method", "keys"), cases, ids=list(map(name_of, cases)))
 
 
-def neutral_weights(method: str, keys: dict[str, str]) -> tuple[float | None, float | None]:
+def neutral_weights(method: str, keys: dict[str, Any]) -> tuple[float | None, float | None]:
     """Two weights under which two equal adapters merge to themselves."""
     if not METHODS[method].is_weighted:
         return None, None
@@ -69,6 +90,7 @@ def weights_for(method: str, weights: list[float]) -> list[float | None]:
     return [weight if METHODS[method].is_weighted else None for weight in weights]
 
 
-def thinned(method: str, share: float) -> dict[str, Any]:
-    """Parameters under which a method leaves something out; empty for one that uses everything."""
-    return {name: share for name in ("density", "select_topk") if METHODS[method].parameter(name)}
+def thinned(method: str, keys: dict[str, Any], share: float) -> dict[str, Any]:
+    """The case's keys with parameters under which a method leaves something out, if it can."""
+    thin = {name: share for name in ("density", "select_topk") if METHODS[method].parameter(name)}
+    return keys | {"parameters": keys.get("parameters", {}) | thin}

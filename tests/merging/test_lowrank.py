@@ -5,13 +5,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from merging.coefficients import PerColumn, PerRow
 from merging.lowrank import (
+    column_products,
     decompose,
     distance,
+    gram,
     inner_product,
     norm,
     randomized,
     rank_for_energy,
+    row_products,
+    stack,
     weighted_sum,
     written_error,
 )
@@ -35,6 +40,27 @@ def test_weighted_sum_of_two_axes_by_hand() -> None:
     assert spectrum.energy(1) == pytest.approx(36 / 52)
     b, a = spectrum.factors(1)
     assert torch.allclose(b @ a, torch.tensor([[6.0, 0.0], [0.0, 0.0]], dtype=torch.float64))
+
+
+def test_numbers_per_row_and_per_column_scale_one_side_of_the_factors() -> None:
+    # [[1, 2], [3, 4]]: rows times (10, 1) = [[10, 20], [3, 4]], columns times (1, 10) = [[1, 20], [3, 40]]
+    delta = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.eye(2)
+    for by, wanted in (
+        (PerRow(torch.tensor([10.0, 1.0])), [[10.0, 20.0], [3.0, 4.0]]),
+        (PerColumn(torch.tensor([1.0, 10.0])), [[1.0, 20.0], [3.0, 40.0]]),
+    ):
+        b, a = stack([delta], [by])
+        assert (b @ a).tolist() == wanted
+        spectrum = weighted_sum([delta, delta], [by, 0.0])
+        assert torch.allclose(spectrum.left * spectrum.values @ spectrum.right, torch.tensor(wanted).double())
+
+
+def test_inner_products_of_rows_and_columns_are_the_dense_ones() -> None:
+    first, second = random_factors(6, 5, 3, 1), random_factors(6, 5, 2, 2)
+    dense = (first[0].double() @ first[1].double()) * (second[0].double() @ second[1].double())
+    assert torch.allclose(row_products(first, second), dense.sum(1), atol=1e-9)
+    assert torch.allclose(column_products(first, second), dense.sum(0), atol=1e-9)
+    assert float(gram([first, second])[1, 0]) == pytest.approx(float(dense.sum()))
 
 
 ranks = st.lists(st.integers(0, 4), min_size=1, max_size=4).filter(any)

@@ -41,7 +41,7 @@ def test_every_row_of_the_table_has_its_cases() -> None:
 
 
 @every_method("one adapter returns itself")
-def test_one_adapter_returns_itself(tmp_path: Path, method: str, keys: dict[str, str]) -> None:
+def test_one_adapter_returns_itself(tmp_path: Path, method: str, keys: dict[str, Any]) -> None:
     folder = random_lora(tmp_path / "a", seed=1, rank=3, lora_alpha=12)
     (weight,) = weights_for(method, [1.0])
     report = run(tmp_path, "out", method, [(folder, weight)], **keys)
@@ -50,7 +50,7 @@ def test_one_adapter_returns_itself(tmp_path: Path, method: str, keys: dict[str,
 
 
 @every_method("identical adapters return themselves")
-def test_identical_adapters_return_themselves(tmp_path: Path, method: str, keys: dict[str, str]) -> None:
+def test_identical_adapters_return_themselves(tmp_path: Path, method: str, keys: dict[str, Any]) -> None:
     folders = [random_lora(tmp_path / name, seed=1, rank=3) for name in "ab"]
     first, _ = folders
     run(tmp_path, "out", method, list(zip(folders, neutral_weights(method, keys), strict=True)), **keys)
@@ -58,29 +58,29 @@ def test_identical_adapters_return_themselves(tmp_path: Path, method: str, keys:
 
 
 @every_method("weight 0 drops an adapter")
-def test_weight_zero_drops_an_adapter(tmp_path: Path, method: str, keys: dict[str, str]) -> None:
+def test_weight_zero_drops_an_adapter(tmp_path: Path, method: str, keys: dict[str, Any]) -> None:
     kept, other = random_lora(tmp_path / "a", seed=1), random_lora(tmp_path / "b", seed=2)
-    parameters = thinned(method, 0.6)
-    run(tmp_path, "with", method, [(kept, 1.0), (other, 0.0)], parameters=parameters, seed=5, **keys)
-    run(tmp_path, "without", method, [(kept, 1.0)], parameters=parameters, seed=5, **keys)
+    keys = thinned(method, keys, 0.6)
+    run(tmp_path, "with", method, [(kept, 1.0), (other, 0.0)], seed=5, **keys)
+    run(tmp_path, "without", method, [(kept, 1.0)], seed=5, **keys)
     assert_same(tmp_path / "with", dense_deltas(tmp_path / "without"))
 
 
 @every_method("the order does not matter")
-def test_the_order_of_the_adapters_does_not_matter(tmp_path: Path, method: str, keys: dict[str, str]) -> None:
+def test_the_order_of_the_adapters_does_not_matter(tmp_path: Path, method: str, keys: dict[str, Any]) -> None:
     ranks = (2, 2, 2) if method == "factor" else (1, 2, 3)
     folders = [random_lora(tmp_path / f"{index}", seed=index, rank=rank) for index, rank in enumerate(ranks)]
     models = list(zip(folders, weights_for(method, [0.4, 0.8, 1.2]), strict=True))
-    parameters = thinned(method, 0.5)
-    run(tmp_path, "there", method, models, parameters=parameters, **keys)
-    run(tmp_path, "back", method, models[::-1], parameters=parameters, **keys)
+    keys = thinned(method, keys, 0.5)
+    run(tmp_path, "there", method, models, **keys)
+    run(tmp_path, "back", method, models[::-1], **keys)
     assert_same(tmp_path / "there", dense_deltas(tmp_path / "back"))
     if METHODS[method].family == "elementwise":
         assert weights_of(tmp_path / "there") == weights_of(tmp_path / "back")
 
 
 @every_method("the gauge does not matter")
-def test_the_gauge_does_not_matter(tmp_path: Path, method: str, keys: dict[str, str]) -> None:
+def test_the_gauge_does_not_matter(tmp_path: Path, method: str, keys: dict[str, Any]) -> None:
     """(B·G, G⁻¹·A) is the same adapter. G holds powers of two, so that the files hold exactly the same delta."""
     gauge = torch.tensor([[2.0, 2.0], [0.0, 4.0]])
     folder, other = random_lora(tmp_path / "a", seed=1), random_lora(tmp_path / "b", seed=2)
@@ -89,9 +89,9 @@ def test_the_gauge_does_not_matter(tmp_path: Path, method: str, keys: dict[str, 
         b, a = random_factors(*shape, 2, 100 + index)
         moved[name] = (b @ gauge, torch.linalg.inv(gauge) @ a)
     same = write_lora(tmp_path / "moved" / "a", moved)
-    parameters = thinned(method, 0.5)
-    run(tmp_path, "first", method, [(folder, None), (other, None)], parameters=parameters, **keys)
-    run(tmp_path, "second", method, [(same, None), (other, None)], parameters=parameters, **keys)
+    keys = thinned(method, keys, 0.5)
+    run(tmp_path, "first", method, [(folder, None), (other, None)], **keys)
+    run(tmp_path, "second", method, [(same, None), (other, None)], **keys)
     assert_same(tmp_path / "second", dense_deltas(tmp_path / "first"), tolerance=1e-5)
 
 
@@ -196,7 +196,7 @@ def test_what_cancels_is_written_as_rank_one_zeros(tmp_path: Path) -> None:
 
 
 @every_method()
-def test_zero_and_single_row_modules(tmp_path: Path, method: str, keys: dict[str, str]) -> None:
+def test_zero_and_single_row_modules(tmp_path: Path, method: str, keys: dict[str, Any]) -> None:
     modules = {"zero": (torch.zeros(4, 1), torch.zeros(1, 3)), "row": random_factors(1, 5, 1, 1)}
     first, second = write_lora(tmp_path / "a", modules), write_lora(tmp_path / "b", modules)
     run(tmp_path, "out", method, [(first, None), (second, None)], **keys)

@@ -82,7 +82,6 @@ def test_a_missing_file_says_so() -> None:
     [
         ({"merge_method": "tie"}, "There is no merge method 'tie'. Did you mean 'ties'?"),
         ({"merge_method": None}, f"merge_method is missing. Known: {', '.join(METHODS)}."),
-        ({"merge_method": "karcher"}, f"merge_method karcher is not supported yet. Known: {', '.join(METHODS)}."),
         (
             {"merge_method": "passthrough"},
             "merge_method passthrough works on full models only, and merging those is not supported yet.",
