@@ -210,6 +210,7 @@ _HOME_OF = {  # no file is named like what it offers: the package's attribute wo
     "Preflight": "merging.check",
     "Recipe": "merging.recipe",
     "parse_recipe": "merging.parse",
+    "parse_documents": "merging.documents",
     "recipe_from_weights": "merging.shorthand",
     "similarity": "merging.spectrum",
     "energy_by_rank": "merging.spectrum",

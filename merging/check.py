@@ -227,7 +227,7 @@ def _largest_rank(recipe: Recipe, plan: ModulePlan, adapters: list[AdapterFile])
 
 def _idle_warnings(recipe: Recipe) -> list[str]:
     """Parameters that are accepted for mergekit's sake and do nothing."""
-    places = [recipe.parameters, *(part.parameters for part in recipe.slices)]
+    places = [*recipe.shared_parameters, *(part.parameters for part in recipe.slices)]
     places += [source.parameters for part in recipe.slices for source in part.sources]
     idle = [name for name in WITHOUT_EFFECT if any(name in parameters for parameters in places)]
     return [f"{name} only saves memory in mergekit; it changes nothing here." for name in idle]

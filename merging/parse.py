@@ -1,30 +1,36 @@
-"""From YAML, a mapping or a file to a Recipe, with everything that is wrong with it said at once.
+"""From plain values to a Recipe of adapters, with everything that is wrong with it said at once.
 
 The schema is mergekit's; what makes sense for full models only is refused with a sentence, never ignored. No adapter
-is opened here: what only their files can tell is found by `preflight` (compatibility.py).
+is opened here: what only their files can tell is found by `preflight` (compatibility.py). Which recipes are of
+adapters and which of full models is decided in documents.py.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medley.errors import NotFoundError, ParameterError, ProblemsError, RecipeError
+from medley.errors import ParameterError, ProblemsError, RecipeError
 from medley.options import unknown_key
 from merging import METHODS
+from merging.full_methods import FULL_METHODS
 from merging.method import VARIANTS, Method
-from merging.parse_inputs import read_mapping, read_slices
+from merging.parse_inputs import read_inputs, read_mapping
 from merging.parse_parameters import parameter_problems
 from merging.recipe import DTYPES, SPACES, RankRule, Recipe, Slice, Source, parse_rank
-from merging.yaml_text import load_yaml
+from merging.reference import parse_reference
+from merging.yaml_text import read_documents
 
 OUR_KEYS = ("output", "space", "rank", "seed", "variant")
-MERGEKIT_KEYS = ("merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype")
-FULL_MODEL_KEYS = ("modules", "tokenizer", "tokenizer_source", "chat_template")
-FULL_MODEL_METHODS = ("passthrough", "arcee_fusion", "nearswap", "ram", "ramplus_tl")
+MERGEKIT_KEYS = ("merge_method", "base_model", "models", "slices", "modules", "parameters", "dtype", "out_dtype")
+FULL_MODEL_KEYS = {  # what an adapter has none of, and why
+    "tokenizer": "An adapter leaves its base's tokenizer as it is",
+    "tokenizer_source": "An adapter leaves its base's tokenizer as it is",
+    "chat_template": "An adapter leaves its base's chat template as it is",
+}
 
 
 def parse_recipe(recipe: "Mapping[str, Any] | Path | str | Recipe") -> Recipe:
-    """The checked recipe.
+    """The checked recipe of adapters.
 
     Args:
         recipe: a mapping, a path, or YAML text (a str with a newline; without one it is a path).
@@ -36,29 +42,29 @@ def parse_recipe(recipe: "Mapping[str, Any] | Path | str | Recipe") -> Recipe:
     """
     if isinstance(recipe, Recipe):
         return recipe
-    if isinstance(recipe, Mapping):
-        return _parse(dict(recipe), "the recipe")
-    if isinstance(recipe, str) and "\n" in recipe:
-        return _parse(load_yaml(recipe, "The recipe"), "the recipe")
-    path = Path(recipe).expanduser()
-    if not path.is_file():
-        raise NotFoundError(f"There is no recipe at '{recipe}'.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"'{path.name}' is not UTF-8 text.") from error
-    return _parse(load_yaml(text, f"'{path.name}'"), path.name)
+    subject, documents = read_documents(recipe)
+    if len(documents) > 1:
+        what = subject[:1].upper() + subject[1:]
+        raise RecipeError(f"{what} has {len(documents)} documents, and here only one is expected.")
+    problems: list[str] = []
+    parsed = parse_adapters(documents[0], problems)
+    if parsed is None:
+        raise ProblemsError(subject, list(dict.fromkeys(problems)))
+    return parsed
 
 
-def _parse(raw: dict[str, Any], subject: str) -> Recipe:
-    problems = [unknown_key(str(key), (*MERGEKIT_KEYS, *OUR_KEYS)) for key in raw if not _is_known(key)]
+def parse_adapters(raw: Mapping[str, Any], problems: list[str]) -> Recipe | None:
+    """The checked recipe, or None; what is wrong with it is added to `problems`."""
+    before = len(problems)
+    known = (*MERGEKIT_KEYS, *OUR_KEYS)
+    problems += [unknown_key(str(key), known) for key in raw if key not in known and key not in FULL_MODEL_KEYS]
     problems += [
-        f"'{key}' makes sense for full models only, which are not supported yet. Remove it to merge adapters."
-        for key in FULL_MODEL_KEYS
+        f"{why}, so '{key}' makes sense for full models only. Remove it, or set output: model."
+        for key, why in FULL_MODEL_KEYS.items()
         if raw.get(key) is not None
     ]
     method = _read_method(raw.get("merge_method"), problems)
-    slices = read_slices(raw, problems)
+    slices, module = read_inputs(raw, problems)
     settings = {
         "dtype": _one_of(raw, "dtype", DTYPES, problems),
         "out_dtype": _one_of(raw, "out_dtype", DTYPES, problems),
@@ -66,22 +72,31 @@ def _parse(raw: dict[str, Any], subject: str) -> Recipe:
         "rank": _read_rank(raw, method, problems),
         "seed": _read_seed(raw, problems),
         "variant": _read_variant(raw, method, problems),
+        "output": _one_of(raw, "output", ("adapter", "model"), problems) or "adapter",
+        "module": module,
     }
-    if raw.get("output") not in (None, "adapter"):
-        problems.append(f"output must be adapter, got {raw['output']}. Full models are not supported yet.")
-    base_model = raw.get("base_model")
-    if base_model is not None and not isinstance(base_model, str):
-        problems.append(f"base_model must be a name or a path, got {base_model!r}.")
+    base_model = _read_base(raw.get("base_model"), problems)
     parameters = read_mapping(raw, "parameters", "", problems)
     if method is None:
-        raise ProblemsError(subject, list(dict.fromkeys(problems)))
-    if method.is_ordered and isinstance(base_model, str):
+        return None
+    if method.is_ordered and base_model is not None:
         slices = tuple(_with_base_as_input(each, base_model) for each in slices)
     recipe = Recipe(method.name, slices, parameters, base_model, **settings)
     problems += parameter_problems(recipe)
-    if problems:
-        raise ProblemsError(subject, list(dict.fromkeys(problems)))
-    return recipe
+    return recipe if len(problems) == before else None
+
+
+def _read_base(raw: Any, problems: list[str]) -> str | None:
+    if raw is None:
+        return None
+    try:
+        reference = parse_reference(raw)
+    except RecipeError:
+        problems.append(f"base_model must be a name or a path, got {raw!r}.")
+        return None
+    if reference.lora is not None:
+        problems.append(f"base_model must be a model without an adapter, got {reference.text}.")
+    return reference.model
 
 
 def _with_base_as_input(part: Slice, base_model: str) -> Slice:
@@ -92,15 +107,11 @@ def _with_base_as_input(part: Slice, base_model: str) -> Slice:
     return Slice((base, *part.sources), part.parameters)
 
 
-def _is_known(key: Any) -> bool:
-    return key in MERGEKIT_KEYS or key in OUR_KEYS or key in FULL_MODEL_KEYS
-
-
 def _read_method(name: Any, problems: list[str]) -> Method | None:
     if name is None:
         problems.append(f"merge_method is missing. Known: {', '.join(METHODS)}.")
-    elif name in FULL_MODEL_METHODS:
-        problems.append(f"merge_method {name} works on full models only, and merging those is not supported yet.")
+    elif name in FULL_METHODS and name not in METHODS:
+        problems.append(f"merge_method {name} works on full models only. For adapters there are {', '.join(METHODS)}.")
     elif name not in METHODS:
         hint = unknown_key(str(name), METHODS).partition("'. ")[2]
         problems.append(f"There is no merge method '{name}'. {hint}")

@@ -1,25 +1,48 @@
-"""The inputs of a recipe: `models`, or `slices` with their layer ranges."""
+"""The inputs of an adapter recipe: `models`, or `slices` with their layer ranges, or one of them in a module."""
 
-import os.path
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medley.errors import RecipeError
 from medley.options import unknown_key
-from merging.recipe import Slice, Source
+from merging.recipe import Module, Slice, Source
+from merging.reference import parse_reference
 
 MODEL_KEYS = ("model", "parameters")
 SOURCE_KEYS = ("model", "layer_range", "parameters")
 SLICE_KEYS = ("sources", "parameters")
 FULL_MODEL_SLICE_KEYS = ("base_model", "residual_weight")
-REFERENCE_KEYS = ("model", "lora")
+INPUT_KEYS = ("models", "slices")
+MODULE_KEYS = (*INPUT_KEYS, "parameters")
+
+
+def read_inputs(raw: Mapping[str, Any], problems: list[str]) -> tuple[tuple[Slice, ...], Module | None]:
+    """What is merged with what, and the module that it stands in, if any; what is wrong is added to `problems`."""
+    modules = raw.get("modules")
+    if not modules:
+        return read_slices(raw, problems), None
+    if any(raw.get(key) for key in INPUT_KEYS):
+        problems.append("Exactly one of 'models', 'slices' and 'modules' must be present.")
+        return (), None
+    if not isinstance(modules, dict) or len(modules) != 1:
+        problems.append(
+            "modules must be a mapping with one module: which part of a model several modules are, only a full model "
+            "says. Use models; a filter on the tensors' names gives a part its own parameters."
+        )
+        return (), None
+    name, module = next(iter(modules.items()))
+    if not isinstance(module, dict):
+        problems.append(f"modules.{name} needs 'models' or 'slices', got {module!r}.")
+        return (), None
+    problems += [f"modules.{name}: {unknown_key(str(key), MODULE_KEYS)}" for key in module if key not in MODULE_KEYS]
+    return read_slices(module, problems), Module(str(name), read_mapping(module, "parameters", "modules.", problems))
 
 
 def read_slices(raw: Mapping[str, Any], problems: list[str]) -> tuple[Slice, ...]:
     """What is merged with what, over which layers; what is wrong is added to `problems`."""
-    given = [key for key in ("models", "slices") if raw.get(key)]
+    given = [key for key in INPUT_KEYS if raw.get(key)]
     if len(given) != 1:
-        if not raw.get("modules"):
-            problems.append("Exactly one of 'models' and 'slices' must be present.")
+        problems.append("Exactly one of 'models' and 'slices' must be present.")
         return ()
     if not isinstance(raw[given[0]], list):
         problems.append(f"{given[0]} must be a list, got {raw[given[0]]!r}.")
@@ -61,26 +84,26 @@ def _read_sources(raw: list[Any], where: str, keys: tuple[str, ...], problems: l
             continue
         problems += [f"{place}: {unknown_key(str(key), keys)}" for key in each if key not in keys]
         model, base = _read_reference(each["model"], place, problems)
-        layers = _read_layer_range(each.get("layer_range"), place, problems) if "layer_range" in keys else None
+        layers = read_layer_range(each.get("layer_range"), place, problems) if "layer_range" in keys else None
         sources.append(Source(model, read_mapping(each, "parameters", f"{place}.", problems), layers, base))
     return tuple(sources)
 
 
 def _read_reference(raw: Any, where: str, problems: list[str]) -> tuple[str, str | None]:
     """The adapter and, from `base+adapter` or mergekit's mapping of both, the base it should have."""
-    if isinstance(raw, str):
-        base, plus, adapter = raw.partition("+")
-        is_pair = plus and base and adapter and not os.path.exists(raw)
-        return (adapter, base) if is_pair else (raw, None)
-    if isinstance(raw, dict) and raw.get("lora") and not set(raw) - set(REFERENCE_KEYS):
-        names = [part.get("path") if isinstance(part, dict) else part for part in (raw["lora"], raw.get("model"))]
-        if isinstance(names[0], str) and (names[1] is None or isinstance(names[1], str)):
-            return names[0], names[1]
-    problems.append(f"{where}: model must be an adapter, or base+adapter, got {raw!r}.")
-    return str(raw), None
+    try:
+        reference = parse_reference(raw)
+    except RecipeError as error:
+        problems.append(f"{where}: model {error}")
+        return str(raw), None
+    if reference.override_architecture is not None:
+        problems.append(
+            f"{where}: override_architecture makes sense for full models only. Remove it to merge adapters."
+        )
+    return (reference.model, None) if reference.lora is None else (reference.lora, reference.model)
 
 
-def _read_layer_range(raw: Any, where: str, problems: list[str]) -> tuple[int, int] | None:
+def read_layer_range(raw: Any, where: str, problems: list[str]) -> tuple[int, int] | None:
     is_pair = isinstance(raw, list) and len(raw) == 2 and all(type(each) is int for each in raw)
     if is_pair and 0 <= raw[0] < raw[1]:
         return raw[0], raw[1]
@@ -90,14 +113,21 @@ def _read_layer_range(raw: Any, where: str, problems: list[str]) -> tuple[int, i
 
 def _with_checked_layers(slices: list[Slice], problems: list[str]) -> list[Slice]:
     """The slices, if they keep every layer where it is: an adapter cannot move or repeat layers of its base."""
+    index = moved_slice(slices)
+    if index is not None:
+        problems.append(
+            f"slices[{index}] moves or repeats layers, which only full models can. For adapters each slice must "
+            f"have one layer_range for all its sources, the first from 0, each next from where the last one ended."
+        )
+    return slices
+
+
+def moved_slice(slices: Sequence[Slice]) -> int | None:
+    """The first slice whose layers do not stay where they are, or None."""
     start = 0
     for index, each in enumerate(slices):
         ranges = {source.layer_range for source in each.sources if source.layer_range}
         if len(ranges) > 1 or (ranges and next(iter(ranges))[0] != start):
-            problems.append(
-                f"slices[{index}] moves or repeats layers, which only full models can. For adapters each slice must "
-                f"have one layer_range for all its sources, the first from 0, each next from where the last one ended."
-            )
-            return slices
+            return index
         start = next(iter(ranges))[1] if ranges else start
-    return slices
+    return None

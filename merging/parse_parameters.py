@@ -13,7 +13,9 @@ WITHOUT_EFFECT = ("int8_mask",)  # saves memory in mergekit and changes no resul
 
 def parameter_problems(recipe: Recipe) -> list[str]:
     """Everything that is wrong with the parameters and the number of inputs, one sentence each."""
-    problems = _setting_problems(recipe.parameters, recipe.method, "")
+    problems = [
+        problem for shared in recipe.shared_parameters for problem in _setting_problems(shared, recipe.method, "")
+    ]
     problems += _count_problems(recipe)
     problems += _density_problems(recipe)
     for each in recipe.slices:
@@ -61,7 +63,8 @@ def _density_problems(recipe: Recipe) -> list[str]:
     if recipe.variant != "paper" or not recipe.method.paper_needs_one_density:
         return []
     sources = [source for part in recipe.slices for source in part.sources]
-    places = [recipe.parameters, *(part.parameters for part in recipe.slices), *(each.parameters for each in sources)]
+    places = [*recipe.shared_parameters, *(part.parameters for part in recipe.slices)]
+    places += [each.parameters for each in sources]
     if all(not isinstance(each.get("density"), (list, dict)) for each in places):
         return []
     return [f"{recipe.merge_method} in variant paper trims whole adapters, so density must be one number per adapter."]
@@ -70,7 +73,8 @@ def _density_problems(recipe: Recipe) -> list[str]:
 def _missing_problems(recipe: Recipe, part: Slice) -> list[str]:
     problems = []
     for parameter in recipe.method.parameters:
-        if not parameter.is_required or parameter.name in part.parameters or parameter.name in recipe.parameters:
+        shared = (part.parameters, *recipe.shared_parameters)
+        if not parameter.is_required or any(parameter.name in parameters for parameters in shared):
             continue
         if parameter.scope == "global":
             problems.append(f"{recipe.merge_method} needs the parameter {parameter.name}. {parameter.help}")

@@ -105,13 +105,13 @@ def _plan_module(
     sources = _ordered(recipe, part)
     per_model: dict[str, list[Any]] = {}
     for parameter in (each for each in method.parameters if each.scope == "model"):
-        chains = [(source.parameters, part.parameters, recipe.parameters) for source in sources]
+        chains = [(source.parameters, part.parameters, *recipe.shared_parameters) for source in sources]
         values = [_resolve(parameter, chain, tensor_name, depth) for chain in chains]
         missing += [(source.model, parameter.name, name) for source, value in _pairs(sources, values) if value is None]
         per_model[parameter.argument] = values
     settings = {}
     for parameter in (each for each in method.parameters if each.scope == "global"):
-        value = _resolve(parameter, (part.parameters, recipe.parameters), tensor_name, depth)
+        value = _resolve(parameter, (part.parameters, *recipe.shared_parameters), tensor_name, depth)
         if value is None:
             missing.append((recipe.merge_method, parameter.name, name))
         settings[parameter.argument] = value

@@ -12,6 +12,7 @@ from typing import Any
 from medley.errors import ParameterError
 from merging import METHODS
 from merging.method import Method
+from merging.reference import Reference
 
 SPACES = ("core", "delta")
 DTYPES = ("float32", "float16", "bfloat16")
@@ -83,8 +84,16 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class Module:
+    """mergekit's `modules`, of which an adapter has one: its name, and settings that hold for all its slices."""
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """A parsed recipe.
+    """A parsed recipe of adapters.
 
     Attributes:
         merge_method: a name in METHODS.
@@ -96,6 +105,8 @@ class Recipe:
         rank: how many singular values stay.
         seed: of the random methods.
         variant: "mergekit" or "paper".
+        output: "adapter", or "model" for the base with the merged adapter folded into it.
+        module: what `models` or `slices` stand in, where the recipe has `modules`.
     """
 
     merge_method: str
@@ -108,10 +119,17 @@ class Recipe:
     rank: RankRule = field(default_factory=RankRule)
     seed: int = 0
     variant: str = "mergekit"
+    output: str = "adapter"
+    module: Module | None = None
 
     @property
     def method(self) -> Method:
         return METHODS[self.merge_method]
+
+    @property
+    def shared_parameters(self) -> tuple[Mapping[str, Any], ...]:
+        """The settings that hold for all slices, the strongest first: those of the module, then the recipe's."""
+        return (self.parameters,) if self.module is None else (self.module.parameters, self.parameters)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -140,27 +158,24 @@ class Recipe:
         return dataclasses.replace(self, slices=slices, base_model=base)
 
     def with_base_name(self, rename: Callable[[str], str]) -> "Recipe":
-        """The same recipe with another word for the base model, where it names one that is not an adapter."""
-        base = self.base_model
-        if base is None or base in self.models:
-            return self
+        """The same recipe with other words for base models, wherever it names one that is not an adapter."""
+        base = self.base_model if self.base_model not in self.models else None
 
         def renamed(source: Source) -> Source:
-            return dataclasses.replace(source, model=rename(base)) if source.model == base else source
+            model = rename(source.model) if source.model == base else source.model
+            return dataclasses.replace(source, model=model, base=source.base and rename(source.base))
 
         slices = tuple(dataclasses.replace(each, sources=tuple(map(renamed, each.sources))) for each in self.slices)
-        return dataclasses.replace(self, slices=slices, base_model=rename(base))
+        return dataclasses.replace(self, slices=slices, base_model=rename(base) if base else self.base_model)
 
     def to_mapping(self) -> dict[str, Any]:
         """The recipe as plain values, in the order people write them; what is at its default is left out."""
         out: dict[str, Any] = {"merge_method": self.merge_method, "base_model": self.base_model}
-        if any(source.layer_range for each in self.slices for source in each.sources):
-            out["slices"] = [
-                _without_empty({"sources": list(map(_source_mapping, each.sources)), "parameters": each.parameters})
-                for each in self.slices
-            ]
+        if self.module is None:
+            out |= self._input_mapping()
         else:
-            out["models"] = list(map(_source_mapping, self.slices[0].sources))
+            inputs = self._input_mapping() | {"parameters": dict(self.module.parameters)}
+            out["modules"] = {self.module.name: _without_empty(inputs)}
         out |= {"parameters": dict(self.parameters), "dtype": self.dtype, "out_dtype": self.out_dtype}
         if self.method.family == "elementwise":
             out["space"] = self.space
@@ -170,7 +185,17 @@ class Recipe:
             out["variant"] = self.variant
         if self.seed:
             out["seed"] = self.seed
+        if self.output != "adapter":
+            out["output"] = self.output
         return _without_empty(out)
+
+    def _input_mapping(self) -> dict[str, Any]:
+        """`models`, or `slices` where layers are named."""
+        if not any(source.layer_range for each in self.slices for source in each.sources):
+            return {"models": list(map(_source_mapping, self.slices[0].sources))}
+        parts = [{"sources": list(map(_source_mapping, each.sources)), "parameters": each.parameters}
+                 for each in self.slices]  # fmt: skip
+        return {"slices": list(map(_without_empty, parts))}
 
     def to_yaml(self) -> str:
         """The recipe as YAML that `parse_recipe` reads back to an equal recipe."""
@@ -180,9 +205,9 @@ class Recipe:
 
 
 def _source_mapping(source: Source) -> dict[str, Any]:
-    model = f"{source.base}+{source.model}" if source.base else source.model
+    reference = Reference(source.base, source.model) if source.base else Reference(source.model)
     layers = list(source.layer_range) if source.layer_range else None
-    return _without_empty({"model": model, "layer_range": layers, "parameters": dict(source.parameters)})
+    return _without_empty({"model": reference.to_value(), "layer_range": layers, "parameters": dict(source.parameters)})
 
 
 def _without_empty(mapping: dict[str, Any]) -> dict[str, Any]:

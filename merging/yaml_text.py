@@ -1,11 +1,12 @@
-"""YAML text to one mapping: no code, no second document, no key twice."""
+"""YAML text to mappings, one for each document: no code, no key twice."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from medley.errors import RecipeError
+from medley.errors import NotFoundError, RecipeError
 
 MAX_CHARACTERS = 1_000_000  # far above any recipe; a larger text is something else
 
@@ -23,15 +24,41 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_yaml(text: str, subject: str) -> dict[str, Any]:
-    """The mapping that the text holds.
+def read_documents(recipe: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Path | str) -> tuple[str, list[dict]]:
+    """What an error calls the recipe, and its documents as plain mappings.
+
+    Args:
+        recipe: a mapping, a list of mappings, a path, or YAML text (a str with a newline; without one it is a path).
+
+    Raises:
+        NotFoundError: there is no such file.
+        RecipeError: it is not YAML, or a document is not a mapping, or it is too long.
+    """
+    if isinstance(recipe, Mapping):
+        return "the recipe", [dict(recipe)]
+    if isinstance(recipe, Sequence) and not isinstance(recipe, str):
+        return "the recipe", [dict(each) for each in recipe]
+    if isinstance(recipe, str) and "\n" in recipe:
+        return "the recipe", load_yaml(recipe, "The recipe")
+    path = Path(recipe).expanduser()
+    if not path.is_file():
+        raise NotFoundError(f"There is no recipe at '{recipe}'.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"'{path.name}' is not UTF-8 text.") from error
+    return path.name, load_yaml(text, f"'{path.name}'")
+
+
+def load_yaml(text: str, subject: str) -> list[dict[str, Any]]:
+    """The mappings that the text holds, one for each document that is not empty.
 
     Args:
         text: YAML.
         subject: how an error calls it, as the beginning of a sentence.
 
     Raises:
-        RecipeError: not YAML, not a mapping, several documents, or too long.
+        RecipeError: not YAML, not mappings, or too long.
     """
     if len(text) > MAX_CHARACTERS:
         raise RecipeError(f"{subject} has {len(text):,} characters; a recipe has at most {MAX_CHARACTERS:,}.")
@@ -39,14 +66,9 @@ def load_yaml(text: str, subject: str) -> dict[str, Any]:
         documents = [each for each in yaml.load_all(text, Loader=_StrictLoader) if each is not None]  # a SafeLoader
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         raise RecipeError(f"{subject} is not valid YAML: {_place(error)}") from error
-    if len(documents) > 1:
-        raise RecipeError(
-            f"{subject} has {len(documents)} documents, and using one merge in the next is not supported yet. "
-            "Merge them one after another."
-        )
-    if not documents or not isinstance(documents[0], dict):
+    if not documents or not all(isinstance(each, dict) for each in documents):
         raise RecipeError(f"{subject} is not a recipe: it must be a mapping with 'merge_method' and 'models'.")
-    return documents[0]
+    return documents
 
 
 def _place(error: Exception) -> str:

@@ -84,7 +84,7 @@ def test_a_missing_file_says_so() -> None:
         ({"merge_method": None}, f"merge_method is missing. Known: {', '.join(METHODS)}."),
         (
             {"merge_method": "passthrough"},
-            "merge_method passthrough works on full models only, and merging those is not supported yet.",
+            f"merge_method passthrough works on full models only. For adapters there are {', '.join(METHODS)}.",
         ),
         ({"spaces": "core"}, "There is no option 'spaces'. Did you mean 'space'?"),
         ({"space": "kore"}, "space must be one of core, delta, knots, factor, got kore."),
@@ -111,12 +111,27 @@ def test_a_missing_file_says_so() -> None:
         ),
         ({"seed": -1}, "seed must be a whole number of at least 0, got -1."),
         ({"dtype": "int8"}, "dtype must be one of float32, float16, bfloat16, got int8."),
-        ({"output": "model"}, "output must be adapter, got model. Full models are not supported yet."),
+        ({"output": "lora"}, "output must be one of adapter, model, got lora."),
         (
             {"tokenizer_source": "union"},
-            "'tokenizer_source' makes sense for full models only, which are not supported yet. "
-            "Remove it to merge adapters.",
+            "An adapter leaves its base's tokenizer as it is, so 'tokenizer_source' makes sense for full models only. "
+            "Remove it, or set output: model.",
         ),
+        (
+            {"chat_template": "chatml"},
+            "An adapter leaves its base's chat template as it is, so 'chat_template' makes sense for full models only. "
+            "Remove it, or set output: model.",
+        ),
+        (
+            {"models": None, "modules": {"vision": {}, "text": {}}},
+            "modules must be a mapping with one module: which part of a model several modules are, only a full model "
+            "says. Use models; a filter on the tensors' names gives a part its own parameters.",
+        ),
+        (
+            {"models": [{"model": "a+b+c", "parameters": {"weight": 1}}]},
+            "models[0]: model has more than one + in 'a+b+c'. Write it as {model: {path: …}, lora: {path: …}}.",
+        ),
+        ({"base_model": "org/base+a"}, "base_model must be a model without an adapter, got org/base+a."),
         ({"models": []}, "Exactly one of 'models' and 'slices' must be present."),
         ({"models": [{"model": "a"}]}, "'a' has no weight, which ties needs."),
         (
@@ -170,7 +185,7 @@ def test_all_mistakes_are_said_at_once() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: b\n---\nc: d\n", "has 2 documents, and using one merge in the next is not supported yet"),
+        ("a: b\n---\nc: d\n", "has 2 documents, and here only one is expected."),
         ("- a\n- b\n", "it must be a mapping with 'merge_method' and 'models'"),
         ("\n", "it must be a mapping"),
         ("a: [1\n", "is not valid YAML: line 2"),
