@@ -35,8 +35,8 @@ def largest(matrix: Tensor, rank: int, generator: torch.Generator, *, total: flo
     width = rank + EXTRA
     if 2 * width >= min(matrix.shape):
         left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-        kept = min(rank, numerical_rank(values))
-        return Spectrum(left[:, :kept].double(), values[:kept].double(), right[:kept].double())
+        kept, whole = min(rank, numerical_rank(values)), torch.eye(len(values), dtype=torch.float64)
+        return Spectrum(left.double(), whole, values.double(), whole, right.double()).cut(kept)
     basis = torch.linalg.qr(matrix @ torch.randn(matrix.shape[1], width, generator=generator)).Q
     rows, small = torch.linalg.qr(matrix.T @ basis)
     errors = [_error(small, rank, total)]
@@ -45,8 +45,8 @@ def largest(matrix: Tensor, rank: int, generator: torch.Generator, *, total: flo
         rows, small = torch.linalg.qr(matrix.T @ basis)
         errors.append(_error(small, rank, total))
     left, values, right = torch.linalg.svd(small.double().T, full_matrices=False)
-    kept = min(rank, numerical_rank(values))
-    return Spectrum(basis.double() @ left[:, :kept], values[:kept], right[:kept] @ rows.double().T)
+    spectrum = Spectrum(basis.double(), left, values, right, rows.double().T)
+    return spectrum.cut(min(rank, numerical_rank(values)))
 
 
 def _error(small: Tensor, rank: int, total: float) -> float:
@@ -75,4 +75,4 @@ def for_energy(matrix: Tensor, energy: float, most: int, generator: torch.Genera
         rank = min(most, 2 * rank)
         spectrum = largest(matrix, rank, generator, total=total)
     needed = rank_for_energy(spectrum.values, energy, total) if spectrum.rank else 0
-    return Spectrum(spectrum.left[:, :needed], spectrum.values[:needed], spectrum.right[:needed])
+    return spectrum.cut(needed)

@@ -90,10 +90,7 @@ def extract_preflight(
             opened.append((_read_config(role, folder), list_tensors(folder)))
         except UserError as error:
             problems.append(str(error))
-    try:
-        check_rank(options.rank)
-    except ParameterError as error:
-        problems.append(str(error))
+    problems += options.problems()
     if problems or len(opened) < 2:
         return ExtractPreflight(tuple(problems))
     (base_config, base_tensors), (model_config, model_tensors) = opened
@@ -107,16 +104,6 @@ def extract_preflight(
     if problems:
         return ExtractPreflight(tuple(problems), tuple(warnings), base_tensors, model_tensors)
     return _outlook(base_tensors, model_tensors, options, out_dir, warnings, is_tied)
-
-
-def check_rank(text: str) -> None:
-    """Nothing, if it is a whole number or energy:x.
-
-    Raises:
-        ParameterError: it is neither; a difference of two models has full rank, so nothing can be taken by itself.
-    """
-    if parse_rank(text).kind not in ("at_most", "energy"):
-        raise ParameterError(f"rank must be a whole number or energy:x here, got {text}: the difference has full rank.")
 
 
 def _read_config(role: str, folder: Path) -> dict[str, Any]:

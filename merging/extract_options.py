@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from medley.errors import ParameterError
 from medley.options import option
+from merging.recipe import parse_rank
 
 
 @dataclass(frozen=True)
@@ -20,3 +22,13 @@ class ExtractOptions:
         None, "Of the result; that of the model when empty.", choices=("float32", "float16", "bfloat16")
     )
     seed: int = option(0, "Of the random projections.", low=0, high=2**32 - 1, advanced=True)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the rank, as a sentence; a difference of two models has full rank, so it must be said."""
+        try:
+            kind = parse_rank(self.rank).kind
+        except ParameterError as error:
+            return [str(error)]
+        if kind in ("at_most", "energy"):
+            return []
+        return [f"rank must be a whole number or energy:x here, got {self.rank}: the difference has full rank."]

@@ -11,7 +11,8 @@ from typing import Any
 from medley.errors import JobError
 from medley.jobs.secrets import find_token
 
-KINDS = ("train", "merge", "import", "mix", "compare-types")
+KINDS = ("train", "merge", "extract", "import", "mix", "compare-types")
+MERGE_LANE = ("merge", "extract")  # kinds that read and write whole files of weights
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class JobSpec:
         """At most one job of a lane runs at a time: `train:<device>`, `merge` or `light`."""
         if self.kind in ("train", "compare-types"):
             return f"train:{self.params.get('device', 'cpu')}"
-        return "merge" if self.kind == "merge" else "light"
+        return "merge" if self.kind in MERGE_LANE else "light"
 
     def to_yaml(self) -> str:
         """The spec as text.

@@ -30,6 +30,7 @@ from medley.jobs.work import JobStopped, JobWork
 RUNNERS = {  # kind of job -> module with `run(work) -> id of the published version`
     "train": "medley.jobs.run_train",
     "merge": "medley.jobs.run_merge",
+    "extract": "medley.jobs.run_extract",
     "import": "medley.jobs.run_import",
     "mix": "medley.jobs.run_mix",
     "compare-types": "medley.jobs.run_compare_types",

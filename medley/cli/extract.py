@@ -1,0 +1,86 @@
+"""`medley extract`: an adapter from the difference of two full models; with --dry-run only the preflight."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medley.cli.flags import flags_from, given
+from medley.cli.follow import submit
+from medley.cli.output import count_of, json_option, print_facts, print_json, size_text
+from medley.errors import ProblemsError
+from merging.extract_options import ExtractOptions
+
+if TYPE_CHECKING:
+    from medley.jobs.build_extract import ExtractPlan
+
+
+@click.command()
+@click.argument("model")
+@click.option("--base", help="Registered base; that of a registered model, or the bundled one, when not given.")
+@click.option("--name", help="Name of the new adapter.")
+@click.option("--dry-run", is_flag=True, help="Only check and estimate; nothing is written.")
+@click.option("--background", is_flag=True, help="Return at once; the job goes on.")
+@json_option
+@flags_from(ExtractOptions)
+def extract(
+    model: str,
+    base: str | None,
+    name: str | None,
+    dry_run: bool,
+    background: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Make an adapter that turns the base into MODEL, and say how much of the difference it misses.
+
+    MODEL is a folder, a registered model or base, or a Hub id.
+    """
+    from hub import open_registry
+    from medley.jobs import extract_spec, plan_extract
+
+    registry = open_registry()
+    if dry_run:
+        report(plan_extract(registry, model, base=base, options=given(options)), as_json=as_json)
+        return
+    if name is None:
+        raise click.UsageError("Missing option '--name'.")
+    spec = extract_spec(registry, model, base=base, name=name, options=given(options))
+    submit(spec, in_background=background, as_json=as_json)
+    if not (background or as_json):
+        missed = registry.get(name, "adapter").metadata["metrics"]["error"]
+        click.echo(f"It misses {missed:.2%} of the difference; merge_report.json says it for each module.")
+
+
+def report(plan: "ExtractPlan", *, as_json: bool) -> None:
+    """What an extraction would do; problems end the program with 1, all of them at once.
+
+    Raises:
+        ProblemsError: the extraction would be refused.
+    """
+    found = plan.findings
+    if as_json:
+        known = found.to_mapping() if found else {"problems": [], "warnings": [NOT_AT_HAND]}
+        print_json({"base": plan.base.label, "model": plan.model.label, **known})
+    elif found is None:
+        click.echo(f"Warning: {NOT_AT_HAND}")
+    elif not found.problems:
+        for warning in found.warnings:
+            click.echo(f"Warning: {warning}")
+        print_facts(
+            {
+                "base": plan.base.label,
+                "model": plan.model.label,
+                "linear weights": len(found.linears),
+                "others": f"{count_of(len(found.others), 'tensor')}, {plan.options.others} if changed",
+                "largest rank": max(found.rank_plan.values(), default=0),
+                "dtype": found.dtype,
+                "at most": size_text(found.estimated_bytes),
+            }
+        )
+    if found is not None and found.problems:
+        raise ProblemsError("the extraction", found.problems)
+    if found is not None and not as_json:
+        click.echo("\nNothing stands in the way of this extraction.")
+
+
+NOT_AT_HAND = "The weights of both models are not on this machine yet; the job compares them once they are."

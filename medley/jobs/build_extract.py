@@ -1,0 +1,96 @@
+"""The spec of an extraction: base and model found and pinned, their headers compared where they are at hand."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medley.jobs.bases import base_of, find_base, folder_at_hand
+from medley.jobs.build import ProblemList, check_output_name
+from medley.jobs.full_models import FoundModel, find_model
+from medley.jobs.spec import JobSpec, plain
+from medley.options import from_mapping
+
+if TYPE_CHECKING:
+    from hub import Registry, Version
+    from merging import ExtractOptions, ExtractPreflight
+
+
+@dataclass(frozen=True)
+class ExtractPlan:
+    """An extraction that could be queued.
+
+    Attributes:
+        base, model: what goes in.
+        options: checked.
+        findings: the preflight; None where the weights of either are not on this machine yet.
+    """
+
+    base: "Version"
+    model: FoundModel
+    options: "ExtractOptions"
+    findings: "ExtractPreflight | None"
+
+
+def plan_extract(
+    registry: "Registry", model: str, *, base: str | None = None, options: Mapping[str, Any] | None = None
+) -> ExtractPlan:
+    """Find both models and compare what their headers tell; for `--dry-run` as well.
+
+    Args:
+        model: a folder, a registered model or base, or a Hub id.
+        base: a registered base; None for the one that a registered model says it was made from, else the default.
+        options: those of `merging.ExtractOptions` that are not at their defaults.
+
+    Raises:
+        ProblemsError: what cannot be found, and options out of range. What stands against the extraction itself is in
+            `findings.problems`.
+    """
+    from merging import ExtractOptions, extract_preflight
+
+    problems = ProblemList()
+    chosen = problems.attempt(from_mapping, ExtractOptions, options or {})
+    found = problems.attempt(find_model, registry, model)
+    origin = problems.attempt(_find_base, registry, base, found)
+    problems.report("the extraction")
+    folder = folder_at_hand(registry, origin)
+    is_at_hand = folder is not None and found.folder is not None
+    findings = extract_preflight(folder, found.folder, chosen) if is_at_hand else None
+    return ExtractPlan(origin, found, chosen, findings)
+
+
+def extract_spec(
+    registry: "Registry",
+    model: str,
+    *,
+    name: str,
+    base: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> JobSpec:
+    """The spec of an extraction; arguments as `plan_extract`.
+
+    Args:
+        name: the registry name that the adapter will be a version of.
+
+    Raises:
+        ProblemsError: everything that stands against it.
+    """
+    problems = ProblemList()
+    problems.attempt(check_output_name, registry, name, "adapter")
+    plan = problems.attempt(lambda: plan_extract(registry, model, base=base, options=options))
+    if plan is not None and plan.findings is not None:
+        problems.found += plan.findings.problems
+    problems.report("the extraction")
+    params = {
+        "base": plan.base.id,
+        "model": dict(plan.model.pinned),
+        "options": plain(dataclasses.asdict(plan.options)),
+    }
+    return JobSpec("extract", f"Extract {name} from {plan.model.label}", params, name)
+
+
+def _find_base(registry: "Registry", base: str | None, model: FoundModel | None) -> "Version":
+    made_from = model.version if model and model.version and model.version.kind == "model" else None
+    if base is None and made_from is not None:
+        return base_of(registry, made_from)
+    return find_base(registry, base)

@@ -1,0 +1,78 @@
+"""Does an extraction: a base and a full model in, one adapter version out."""
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from medley.jobs.adapter_facts import adapter_facts
+from medley.jobs.bases import base_folder
+from medley.jobs.full_models import open_model
+from medley.jobs.work import JobWork
+
+if TYPE_CHECKING:
+    from hub import Version
+    from merging import ExtractReport
+
+PAPER = "arXiv:0909.4061"  # Halko, Martinsson and Tropp: the randomized SVD
+
+
+def run(work: JobWork) -> str:
+    """The id of the extracted version."""
+    from hub import Parent
+    from medley.options import from_mapping
+    from merging import ExtractOptions, extract_adapter
+
+    params = work.spec.params
+    base = work.registry.get(f"sha256:{params['base']}")
+    folder = base_folder(work.registry, base, work.emit_or_stop)
+    model = open_model(work, params["model"], work.emit_or_stop)
+    out_dir = work.out_dir / "adapter"
+    shutil.rmtree(out_dir, ignore_errors=True)
+    report = extract_adapter(
+        folder,
+        model,
+        out_dir,
+        from_mapping(ExtractOptions, params["options"]),
+        base_model=str(base.base),
+        revision=base.base_revision,
+        emit=work.emit_or_stop,
+    )
+    work.emit("progress", step=1, total=1, text="Registering")
+    parents = [Parent(base.id, "base")]
+    if "version" in params["model"] and params["model"]["version"] != base.id:
+        parents.append(Parent(params["model"]["version"], "input"))
+    version = work.registry.publish(
+        "adapter",
+        work.spec.output_name,
+        out_dir,
+        base=base.base,
+        base_revision=base.base_revision,
+        parents=parents,
+        recipe=recipe_text(work),
+        metadata={**adapter_facts(out_dir), **_metadata(work.registry.get(base.id), report), "job": work.job.id},
+    )
+    return version.id
+
+
+def recipe_text(work: JobWork) -> str:
+    """What was extracted from what, by content, and how; no folder of this machine."""
+    import yaml
+
+    params = work.spec.params
+    model = params["model"]
+    if "version" in model:
+        named = f"sha256:{model['version']}"
+    else:
+        named = f"{model['hub_id']}@{model['revision']}" if "hub_id" in model else model["label"]
+    recipe = {"extract": {"base": f"sha256:{params['base']}", "model": named, **params["options"]}}
+    return yaml.safe_dump(recipe, sort_keys=False, width=120)
+
+
+def _metadata(base: "Version", report: "ExtractReport") -> dict[str, Any]:
+    return {
+        "trainer": "extract",
+        "paper": PAPER,
+        "metrics": {"energy_kept": report.energy_kept, "error": report.error},
+        "base_name": base.name,
+        "base_weights_digest": base.metadata.get("weights_digest"),
+        "notes": list(report.warnings),
+    }
