@@ -3,42 +3,19 @@
 An oracle gets one module: `deltas` (n, rows, cols) in the space that the method works in, without the adapters of
 weight 0; `weights` (n,); `own`, the recipe's parameters by name, one value per adapter where they are per adapter; and
 `draw`, the random numbers in [0, 1) that the runner's generator gives for one adapter after the other. ORACLES is the
-table: one row per method and variant.
+table: one row per method and variant; weighted sums of deltas are in oracle_exact.py. SPACES has one row per space.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-Array = np.ndarray
-Draw = Callable[[], Array]
-Own = Mapping[str, Any]
+from tests.merging import oracle_exact as exact
+from tests.merging.oracle_exact import Array, Draw, Own, weighted_sum
+
 Oracle = Callable[[Array, Array, Own, Draw], Array]
 Keep = Callable[[Array, Own, Draw], Sequence[Array]]
 Join = Callable[[Sequence[Array], Array, Own], Array]
-
-
-def weighted_sum(deltas: Sequence[Array], weights: Array) -> Array:
-    return np.einsum("n,nij->ij", weights, np.stack(deltas))
-
-
-# Exact: sums of deltas.
-
-
-def linear(deltas: Array, weights: Array, own: Own, draw: Draw) -> Array:
-    return weighted_sum(deltas, weights) / (weights.sum() if own["normalize"] else 1.0)
-
-
-def slerp(deltas: Array, weights: Array, own: Own, draw: Draw) -> Array:
-    x, y = deltas
-    t, sizes = own["t"], np.linalg.norm(x) * np.linalg.norm(y)
-    cosine = float((x * y).sum() / sizes) if sizes else 1.0
-    if abs(cosine) > 0.9995:
-        return (1 - t) * x + t * y
-    angle = math.acos(cosine)
-    return (math.sin((1 - t) * angle) * x + math.sin(t * angle) * y) / math.sin(angle)
 
 
 # Elementwise, first half: what each adapter keeps.
@@ -171,9 +148,13 @@ def halves(keep: Keep, join: Join) -> Oracle:
 
 
 ORACLES: dict[tuple[str, str], Oracle] = {
-    ("linear", "mergekit"): linear,
+    ("linear", "mergekit"): exact.linear,
     ("task_arithmetic", "mergekit"): halves(everything, summed),
-    ("slerp", "mergekit"): slerp,
+    ("slerp", "mergekit"): exact.slerp,
+    ("nuslerp", "mergekit"): exact.nuslerp,
+    ("multislerp", "mergekit"): exact.multislerp,
+    ("karcher", "mergekit"): exact.karcher,
+    ("model_stock", "mergekit"): exact.model_stock,
     ("concat", "mergekit"): halves(everything, summed),
     ("ties", "mergekit"): halves(trimmed, elected),
     ("ties", "paper"): halves(trimmed_whole, elected_paper),
