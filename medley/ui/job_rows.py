@@ -12,7 +12,15 @@ from medley.ui.workspace import Workspace
 if TYPE_CHECKING:
     from medley.jobs import Job
 
-PAGE_OF = {"train": "train", "merge": "merge", "import": "data", "mix": "data", "compare-types": "train"}
+PAGE_OF = {
+    "train": "train",
+    "merge": "merge",
+    "extract": "merge",
+    "convert": "merge",
+    "import": "data",
+    "mix": "data",
+    "compare-types": "train",
+}
 STOPPABLE = ("queued", "running")
 LEADING = {"objective/scores": "reward", "reward": "reward", "loss": "loss"}  # the curve that stands for a run
 

@@ -46,7 +46,7 @@ def test_a_folder_becomes_an_adapter_with_lineage_and_error(stocked: Path, here:
     assert str(tuned) not in (version.path / "merge_report.json").read_text()
     stored = json.loads((version.path / "adapter_config.json").read_text())
     assert stored["modules_to_save"] == ["model.norm"]
-    assert registry.verify(version.id).problems == ()
+    assert not registry.verify(version.id).problems
 
 
 def test_dry_run_says_what_would_be_made(stocked: Path, here: Here, tuned: Path) -> None:
