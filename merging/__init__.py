@@ -216,6 +216,11 @@ _HOME_OF = {  # no file is named like what it offers: the package's attribute wo
     "energy_by_rank": "merging.spectrum",
     "diagnose": "merging.diagnosis",
     "Diagnosis": "merging.diagnosis",
+    "fold": "merging.fold_run",
+    "plan_fold": "merging.fold_plan",
+    "FoldInput": "merging.fold_plan",
+    "FoldPlan": "merging.fold_plan",
+    "FoldReport": "merging.fold_run",
 }
 
 __all__ = ["METHODS", "Method", "Parameter", *_HOME_OF]

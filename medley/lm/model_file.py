@@ -15,6 +15,10 @@ from medley.errors import BaseModelError
 from medley.lm.base_folder import check_base_folder, weight_files
 
 DTYPE_OF = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # safetensors' word -> torch's
+WORD_OF = {dtype: word for word, dtype in DTYPE_OF.items()}
+ELEMENT_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+HEAD_WEIGHT = "lm_head.weight"
+EMBEDDING_WEIGHTS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 SIDE_FILES = (  # what a model needs beside its weights; nothing else of a folder is taken along
     "config.json",
     "generation_config.json",
@@ -68,6 +72,23 @@ class StoredTensor:
 
 
 @dataclass(frozen=True)
+class NewTensor:
+    """A tensor to be written: its name, safetensors' word for its dtype, its sizes and its bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    size_bytes: int
+
+
+def new_tensor(source: StoredTensor, name: str, dtype: str | None = None) -> NewTensor:
+    """A tensor like `source` under another name, and in another of torch's dtypes where one is given."""
+    if dtype is None or not source.is_float:
+        return NewTensor(name, source.dtype, source.shape, source.size_bytes)
+    return NewTensor(name, WORD_OF[dtype], source.shape, source.element_count * ELEMENT_BYTES[dtype])
+
+
+@dataclass(frozen=True)
 class ModelFile:
     """A model folder whose configuration and headers have been read.
 
@@ -84,7 +105,14 @@ class ModelFile:
     @property
     def is_tied(self) -> bool:
         """True where the output layer is the embedding matrix itself."""
-        return bool(self.config.get("tie_word_embeddings"))
+        text = self.config.get("text_config") or {}
+        said = self.config.get("tie_word_embeddings", text.get("tie_word_embeddings"))
+        return HEAD_WEIGHT not in self.tensors if said is None else bool(said)
+
+    @property
+    def embedding(self) -> str | None:
+        """The name of the matrix that tokens are looked up in, or None where it has an unknown name."""
+        return next((name for name in self.tensors if name.endswith(EMBEDDING_WEIGHTS)), None)
 
     @property
     def is_quantized(self) -> bool:
