@@ -23,7 +23,7 @@ def folded_rows(block: torch.Tensor, first: int, change: Change) -> torch.Tensor
         change: left (all rows, rank), right (rank, columns), in the block's dtype.
     """
     left, right = change
-    return block.addmm_(left[first : first + block.shape[0]], right)
+    return block.add_(left[first : first + block.shape[0]] @ right)  # addmm_ rounds once less, and so differently
 
 
 def with_magnitude(block: torch.Tensor, first: int, magnitude: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from medley.errors import BaseModelError
 from medley.lm.base_folder import INDEX_FILE
 from medley.lm.model_file import DTYPE_OF, NewTensor, StoredTensor
 
-BLOCK_ELEMENTS = 1 << 20  # 4 MB in float32: stays in the processor's cache from reading to writing
+BLOCK_ELEMENTS = 1 << 18  # 1 MB in float32: stays in the processor's cache from reading to writing
 COPY_BYTES = 1 << 24
 NO_KERNEL_COPY = (errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM)
 Content = StoredTensor | Iterable[torch.Tensor]

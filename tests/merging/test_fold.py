@@ -1,0 +1,314 @@
+"""Folding: the bits of the result, what is copied, what is refused, and that nothing half done is ever to be seen."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from medley.errors import AdapterFormatError, ParameterError, ProblemsError, StorageError
+from merging import FoldInput, fold, plan_fold
+from tests.merging.lora_files import random_factors, write_lora
+
+ROOT = Path(__file__).resolve().parents[2]
+QUERY, DOWN = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"
+SHAPES = {QUERY: (6, 5), DOWN: (7, 4)}
+
+
+def write_base(folder: Path, dtype: torch.dtype = torch.bfloat16, *, shards: int = 1, **config: object) -> Path:
+    """A folder that looks like a base: the two matrices of SHAPES, an embedding, a norm in float32, a tokenizer."""
+    generator = torch.Generator().manual_seed(5)
+    tensors = {f"{name}.weight": torch.randn(*shape, generator=generator).to(dtype) for name, shape in SHAPES.items()}
+    tensors["model.embed_tokens.weight"] = torch.randn(9, 5, generator=generator).to(dtype)
+    tensors["model.norm.weight"] = torch.randn(5, generator=generator)
+    folder.mkdir(parents=True)
+    names = sorted(tensors)
+    for shard in range(shards):
+        part = {name: tensors[name] for name in names[shard::shards]}
+        save_file(part, folder / f"model-{shard + 1:05d}-of-{shards:05d}.safetensors", metadata={"format": "pt"})
+    settings = {"model_type": "llama", "tie_word_embeddings": False, **config}
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "notes.txt").write_text("not a part of the model")
+    return folder
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor for path in folder.glob("*.safetensors") for name, tensor in load_file(path).items()}
+
+
+def as_bits(tensor: torch.Tensor) -> bytes:
+    return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+def three_adapters(folder: Path) -> tuple[list[FoldInput], dict[str, list[tuple[torch.Tensor, torch.Tensor]]]]:
+    """Adapters that differ in everything that makes a scale, and per tensor the (weight · scale · B, A) written out."""
+    pairs = {name: [random_factors(*shape, rank, seed) for seed, rank in ((1, 2), (2, 4), (3, 3))]
+             for name, shape in SHAPES.items()}  # fmt: skip
+    modules = [{name: pairs[name][index] for name in SHAPES} for index in range(3)]
+    folders = [
+        write_lora(folder / "plain", modules[0], lora_alpha=3),
+        write_lora(folder / "rslora", modules[1], lora_alpha=6, use_rslora=True, dtype=torch.bfloat16),
+        write_lora(folder / "patterned", {QUERY: modules[2][QUERY]}, alpha_pattern={"q_proj": 12}),
+    ]
+    weights = [0.5, -0.25, 2.0]
+    scales = [3 / 2, 6 / 4**0.5, 12 / 3]
+    factors = {
+        name: [
+            ((pairs[name][i][0].to(dtype).float() * (weights[i] * scales[i])), pairs[name][i][1].to(dtype).float())
+            for i, dtype in enumerate([torch.float32, torch.bfloat16, torch.float32])
+            if i < 2 or name == QUERY
+        ]
+        for name in SHAPES
+    }
+    return [FoldInput(each, weight) for each, weight in zip(folders, weights, strict=True)], factors
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16", "float16", "float32"])
+def test_the_bits_are_those_of_float32_cast_once(tmp_path: Path, dtype: str | None) -> None:
+    base = write_base(tmp_path / "base", shards=2)
+    inputs, factors = three_adapters(tmp_path)
+    report = fold(base, inputs, tmp_path / "out", dtype=dtype)
+    before, after = weights_of(base), weights_of(tmp_path / "out")
+    assert list(after) == list(before)
+    for name, tensor in before.items():
+        wanted = getattr(torch, dtype) if dtype else tensor.dtype
+        expected = tensor.float()
+        if name.removesuffix(".weight") in factors:
+            left = torch.cat([b for b, _ in factors[name.removesuffix(".weight")]], dim=1)
+            expected = expected + left @ torch.cat([a for _, a in factors[name.removesuffix(".weight")]])
+        assert after[name].dtype == wanted
+        assert as_bits(after[name]) == as_bits(expected.to(wanted)), name
+    assert (report.changed, report.copied) == (2, {None: 2, "bfloat16": 1, "float16": 0, "float32": 1}[dtype])
+
+
+def test_blocks_do_not_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small whole numbers make every sum exact, so any number of rows at a time must give the same bits."""
+    base = write_base(tmp_path / "base", torch.float32)
+    left, right = torch.arange(12.0).view(6, 2) - 6, torch.arange(10.0).view(2, 5)
+    adapter = write_lora(tmp_path / "whole", {QUERY: (left, right)})
+    weights = weights_of(base)
+    weights[QUERY + ".weight"] = torch.arange(30.0).view(6, 5)
+    save_file(weights, base / "model-00001-of-00001.safetensors")
+    for size in (1, 10, 1000):
+        monkeypatch.setattr("medley.lm.model_stream.BLOCK_ELEMENTS", size)
+        fold(base, [FoldInput(adapter)], tmp_path / f"out{size}")
+        after = weights_of(tmp_path / f"out{size}")[QUERY + ".weight"]
+        assert torch.equal(after, torch.arange(30.0).view(6, 5) + left @ right)  # alpha = r: scale 1
+        assert float(after[0, 0]) == 0 + (-6 * 0 + -5 * 5)
+
+
+def test_the_folder_is_a_model_of_its_own(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    inputs, _ = three_adapters(tmp_path)
+    events: list[tuple[str, object]] = []
+    report = fold(
+        base,
+        inputs[:1],
+        tmp_path / "out",
+        shard_bytes=100,
+        recipe="fold: {}\n",
+        emit=lambda kind, **fields: events.append((kind, fields.get("step"))),
+    )
+    shards = [f"model-{place:05d}-of-00004.safetensors" for place in range(1, 5)]  # 90, 56, 60 and 20 bytes
+    assert report.files == tuple(shards)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [*shards, "model.safetensors.index.json", "config.json", "tokenizer.json", "chat_template.jinja",
+         "merge_report.json", "recipe.yaml"]
+    )  # fmt: skip
+    index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
+    assert index["metadata"] == {"total_size": 2 * (30 + 28 + 45) + 4 * 5}
+    assert all(name in load_file(tmp_path / "out" / shard) for name, shard in index["weight_map"].items())
+    assert (tmp_path / "out" / "config.json").read_bytes() == (base / "config.json").read_bytes()
+    said = json.loads((tmp_path / "out" / "merge_report.json").read_text())
+    assert (said["method"], said["dtype"], said["base_model"]) == ("fold", "bfloat16", "medley-tests/base")
+    assert said["inputs"][0]["name"] == "plain"
+    assert str(tmp_path) not in json.dumps(said)
+    assert events == [("progress", 1), ("progress", 2), ("progress", 3), ("progress", 4), ("artifact", None)]
+
+
+def test_another_dtype_stands_in_the_configuration(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", torch_dtype="bfloat16")
+    inputs, _ = three_adapters(tmp_path)
+    fold(base, inputs[:1], tmp_path / "out", dtype="float32")
+    before, after = (json.loads((each / "config.json").read_text()) for each in (base, tmp_path / "out"))
+    assert after == {**before, "torch_dtype": "float32"}
+
+
+def refusal(base: Path, inputs: list[FoldInput], out: Path, **settings: object) -> str:
+    with pytest.raises(ProblemsError) as caught:
+        fold(base, inputs, out, **settings)
+    assert not out.exists()
+    return str(caught.value)
+
+
+def test_what_cannot_be_folded_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    base, out = write_base(tmp_path / "base"), tmp_path / "out"
+    factors = random_factors(6, 5, 2, 1)
+
+    def adapter(name: str, module: str = QUERY, pair: tuple = factors, **config: object) -> list[FoldInput]:
+        return [FoldInput(write_lora(tmp_path / name, {module: pair}, **config))]
+
+    assert refusal(base, adapter("a", pair=random_factors(8, 5, 2, 1)), out) == (
+        f"'a' has {QUERY}.weight as 8 x 5, but in the base it is 6 x 5."
+    )
+    assert refusal(base, adapter("b", "model.layers.7.self_attn.q_proj"), out) == (
+        "'b' changes model.layers.7.self_attn.q_proj.weight, which the base does not have."
+    )
+    assert refusal(base, adapter("c", init_lora_weights="pissa"), out).startswith("'c' was initialised with pissa, ")
+    assert refusal(base, adapter("d", lora_bias=True), out) == (
+        "'d' trained biases of its factors (lora_bias), which fold does not cover."
+    )
+    assert refusal(base, adapter("e"), out, dtype="int8") == (
+        "dtype must be one of float32, bfloat16, float16, got int8."
+    )
+    twice = adapter("f")
+    assert refusal(base, [FoldInput(twice[0].folder, float("nan"))], out) == (
+        "The weight of 'f' must be a finite number, got nan."
+    )
+    quantised = write_base(tmp_path / "quantised", quantization_config={"quant_method": "bitsandbytes"})
+    assert refusal(quantised, twice, out) == (
+        "The base is quantised, and a fold needs its 16-bit or 32-bit weights. Choose those as base."
+    )
+    assert refusal(base, [], out) == "A fold needs at least one adapter."
+    other = adapter("g", base_model_name_or_path="somebody/else")
+    assert "Adapter 'f' was trained on medley-tests/base, but 'g' on somebody/else." in refusal(
+        base, twice + other, out
+    )
+
+
+def test_what_does_not_fit_into_the_dtype_is_refused_by_name(tmp_path: Path) -> None:
+    base, name = write_base(tmp_path / "base", torch.float16), QUERY + ".weight"
+    big = write_lora(tmp_path / "big", {QUERY: (torch.full((6, 1), 300.0), torch.full((1, 5), 300.0))})
+    message = rf"^'{name}' has a value of 9e\+04 after folding, and float16 ends at 6.55e\+04\. Choose a wider dtype"
+    with pytest.raises(ParameterError, match=message):
+        fold(base, [FoldInput(big)], tmp_path / "out")
+    assert weights_of(fold_to(base, big, tmp_path / "wide", dtype="bfloat16"))[name].dtype == torch.bfloat16
+    broken = write_lora(tmp_path / "broken", {QUERY: (torch.full((6, 1), float("nan")), torch.ones(1, 5))})
+    with pytest.raises(AdapterFormatError, match=rf"^'broken' holds NaN or Infinity in base_model.model.{QUERY}"):
+        fold(base, [FoldInput(broken)], tmp_path / "out")
+    weights = weights_of(base)
+    weights[name][0, 0] = float("inf")
+    save_file(weights, base / "model-00001-of-00001.safetensors")
+    small = write_lora(tmp_path / "small", {QUERY: random_factors(6, 5, 1, 1)})
+    with pytest.raises(ParameterError, match=rf"^'{name}' holds NaN or Infinity after folding, so nothing is"):
+        fold(base, [FoldInput(small)], tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "big", "broken", "small", "wide"]
+
+
+def fold_to(base: Path, adapter: Path, out: Path, **settings: object) -> Path:
+    fold(base, [FoldInput(adapter)], out, **settings)
+    return out
+
+
+def test_a_weight_of_nothing_leaves_the_base(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    inputs, _ = three_adapters(tmp_path)
+    fold(base, [FoldInput(inputs[0].folder, 0.0)], tmp_path / "out")
+    before, after = weights_of(base), weights_of(tmp_path / "out")
+    assert all(as_bits(after[name]) == as_bits(tensor) for name, tensor in before.items())
+
+
+@contextmanager
+def largest_file(size_bytes: int) -> Iterator[None]:
+    """No file may grow beyond this, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    inputs, _ = three_adapters(tmp_path / "in")
+    with largest_file(600), pytest.raises(StorageError, match=r"out' cannot be written: File too large\.$"):
+        fold(base, inputs, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "in"]
+
+
+def test_too_little_space_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = write_base(tmp_path / "base")
+    inputs, _ = three_adapters(tmp_path / "in")
+    plan = plan_fold(base, inputs, tmp_path / "out")
+    assert (plan.problems, plan.size_bytes, plan.changed) == ((), 226, 2)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100))
+    assert (
+        plan_fold(base, inputs, tmp_path / "out")
+        .problems[0]
+        .startswith("The result can take 0.0 GB, but only 0.0 GB are")
+    )
+
+
+def test_a_killed_fold_leaves_nothing_to_see_and_can_be_run_again(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    inputs, _ = three_adapters(tmp_path / "in")
+    out = tmp_path / "work" / "out"
+    child = os.fork()
+    if not child:
+        fold(base, inputs, out, emit=lambda kind, **fields: os.kill(os.getpid(), signal.SIGKILL))
+        os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert not out.exists()
+    assert [path.name.startswith(f".out.{child}-") for path in out.parent.iterdir()] == [True]
+    fold(base, inputs, out)
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+import torch
+from merging import FoldInput, fold
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+small, base, adapter, out = map(Path, sys.argv[1:])
+fold(small, [FoldInput(adapter / "small")], out / "small")   # what libraries load at first use counts as theirs
+before = peak()
+fold(base, [FoldInput(adapter / "large")], out / "large", shard_bytes=6 * 10**7)
+print(peak() - before)
+"""
+
+
+def test_memory_stays_below_the_largest_tensor(tmp_path: Path) -> None:
+    """Two matrices of 32 MB and an embedding of 48 MB: about three of the largest would be allowed."""
+    write_base(tmp_path / "small")
+    large = write_base(tmp_path / "large")
+    names = [f"model.layers.{layer}.mlp.up_proj" for layer in range(2)]
+    tensors = {f"{name}.weight": torch.zeros(4000, 4000, dtype=torch.bfloat16) for name in names}
+    tensors["model.embed_tokens.weight"] = torch.zeros(6000, 4000, dtype=torch.bfloat16)
+    save_file(tensors, large / "model-00001-of-00001.safetensors")
+    write_lora(tmp_path / "adapters" / "small", {QUERY: random_factors(6, 5, 2, 1)})
+    write_lora(tmp_path / "adapters" / "large", {name: random_factors(4000, 4000, 8, 1) for name in names})
+    arguments = [str(tmp_path / name) for name in ("small", "large", "adapters", "out")]
+    ended = subprocess.run(
+        [sys.executable, "-c", MEASURED, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert int(ended.stdout) < 32e6
+    assert len(list((tmp_path / "out" / "large").glob("*.safetensors"))) == 3
+
+
+def test_the_template_of_an_adapter_is_spoken_of(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    inputs, _ = three_adapters(tmp_path)
+    (inputs[0].folder / "chat_template.jinja").write_text("{{ another }}")
+    plan = plan_fold(base, inputs)
+    assert plan.warnings == ("'plain' brings a chat template of its own; the folded model keeps the base's.",)
+
+
+def test_the_report_calls_things_as_it_is_told(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    inputs, _ = three_adapters(tmp_path)
+    report = fold(base, [FoldInput(inputs[0].folder, 1.0, "pirate:v3")], tmp_path / "out", base_model="org/base")
+    assert (report.inputs[0].name, report.base_model) == ("pirate:v3", "org/base")
