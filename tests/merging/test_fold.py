@@ -1,77 +1,20 @@
-"""Folding: the bits of the result, what is copied, what is refused, and that nothing half done is ever to be seen."""
+"""Folding: the bits of the result, what is copied, and what is refused."""
 
 import json
-import os
-import resource
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from medley.errors import AdapterFormatError, ParameterError, ProblemsError, StorageError
+from medley.errors import AdapterFormatError, ParameterError, ProblemsError
 from merging import FoldInput, fold, plan_fold
+from tests.merging.base_files import QUERY, three_adapters, weights_of, write_base
 from tests.merging.lora_files import random_factors, write_lora
-
-ROOT = Path(__file__).resolve().parents[2]
-QUERY, DOWN = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"
-SHAPES = {QUERY: (6, 5), DOWN: (7, 4)}
-
-
-def write_base(folder: Path, dtype: torch.dtype = torch.bfloat16, *, shards: int = 1, **config: object) -> Path:
-    """A folder that looks like a base: the two matrices of SHAPES, an embedding, a norm in float32, a tokenizer."""
-    generator = torch.Generator().manual_seed(5)
-    tensors = {f"{name}.weight": torch.randn(*shape, generator=generator).to(dtype) for name, shape in SHAPES.items()}
-    tensors["model.embed_tokens.weight"] = torch.randn(9, 5, generator=generator).to(dtype)
-    tensors["model.norm.weight"] = torch.randn(5, generator=generator)
-    folder.mkdir(parents=True)
-    names = sorted(tensors)
-    for shard in range(shards):
-        part = {name: tensors[name] for name in names[shard::shards]}
-        save_file(part, folder / f"model-{shard + 1:05d}-of-{shards:05d}.safetensors", metadata={"format": "pt"})
-    settings = {"model_type": "llama", "tie_word_embeddings": False, **config}
-    (folder / "config.json").write_text(json.dumps(settings))
-    (folder / "tokenizer.json").write_text("{}")
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
-    (folder / "notes.txt").write_text("not a part of the model")
-    return folder
-
-
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: tensor for path in folder.glob("*.safetensors") for name, tensor in load_file(path).items()}
 
 
 def as_bits(tensor: torch.Tensor) -> bytes:
     return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-
-
-def three_adapters(folder: Path) -> tuple[list[FoldInput], dict[str, list[tuple[torch.Tensor, torch.Tensor]]]]:
-    """Adapters that differ in everything that makes a scale, and per tensor the (weight · scale · B, A) written out."""
-    pairs = {name: [random_factors(*shape, rank, seed) for seed, rank in ((1, 2), (2, 4), (3, 3))]
-             for name, shape in SHAPES.items()}  # fmt: skip
-    modules = [{name: pairs[name][index] for name in SHAPES} for index in range(3)]
-    folders = [
-        write_lora(folder / "plain", modules[0], lora_alpha=3),
-        write_lora(folder / "rslora", modules[1], lora_alpha=6, use_rslora=True, dtype=torch.bfloat16),
-        write_lora(folder / "patterned", {QUERY: modules[2][QUERY]}, alpha_pattern={"q_proj": 12}),
-    ]
-    weights = [0.5, -0.25, 2.0]
-    scales = [3 / 2, 6 / 4**0.5, 12 / 3]
-    factors = {
-        name: [
-            ((pairs[name][i][0].to(dtype).float() * (weights[i] * scales[i])), pairs[name][i][1].to(dtype).float())
-            for i, dtype in enumerate([torch.float32, torch.bfloat16, torch.float32])
-            if i < 2 or name == QUERY
-        ]
-        for name in SHAPES
-    }
-    return [FoldInput(each, weight) for each, weight in zip(folders, weights, strict=True)], factors
 
 
 @pytest.mark.parametrize("dtype", [None, "bfloat16", "float16", "float32"])
@@ -217,86 +160,6 @@ def test_a_weight_of_nothing_leaves_the_base(tmp_path: Path) -> None:
     fold(base, [FoldInput(inputs[0].folder, 0.0)], tmp_path / "out")
     before, after = weights_of(base), weights_of(tmp_path / "out")
     assert all(as_bits(after[name]) == as_bits(tensor) for name, tensor in before.items())
-
-
-@contextmanager
-def largest_file(size_bytes: int) -> Iterator[None]:
-    """No file may grow beyond this, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
-    base = write_base(tmp_path / "base")
-    inputs, _ = three_adapters(tmp_path / "in")
-    with largest_file(600), pytest.raises(StorageError, match=r"out' cannot be written: File too large\.$"):
-        fold(base, inputs, tmp_path / "out")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "in"]
-
-
-def test_too_little_space_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = write_base(tmp_path / "base")
-    inputs, _ = three_adapters(tmp_path / "in")
-    plan = plan_fold(base, inputs, tmp_path / "out")
-    assert (plan.problems, plan.size_bytes, plan.changed) == ((), 226, 2)
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=100))
-    assert (
-        plan_fold(base, inputs, tmp_path / "out")
-        .problems[0]
-        .startswith("The result can take 0.0 GB, but only 0.0 GB are")
-    )
-
-
-def test_a_killed_fold_leaves_nothing_to_see_and_can_be_run_again(tmp_path: Path) -> None:
-    base = write_base(tmp_path / "base")
-    inputs, _ = three_adapters(tmp_path / "in")
-    out = tmp_path / "work" / "out"
-    child = os.fork()
-    if not child:
-        fold(base, inputs, out, emit=lambda kind, **fields: os.kill(os.getpid(), signal.SIGKILL))
-        os._exit(1)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    assert not out.exists()
-    assert [path.name.startswith(f".out.{child}-") for path in out.parent.iterdir()] == [True]
-    fold(base, inputs, out)
-    assert [path.name for path in out.parent.iterdir()] == ["out"]
-
-
-MEASURED = """
-import resource, sys
-from pathlib import Path
-import torch
-from merging import FoldInput, fold
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-small, base, adapter, out = map(Path, sys.argv[1:])
-fold(small, [FoldInput(adapter / "small")], out / "small")   # what libraries load at first use counts as theirs
-before = peak()
-fold(base, [FoldInput(adapter / "large")], out / "large", shard_bytes=6 * 10**7)
-print(peak() - before)
-"""
-
-
-def test_memory_stays_below_the_largest_tensor(tmp_path: Path) -> None:
-    """Two matrices of 32 MB and an embedding of 48 MB: about three of the largest would be allowed."""
-    write_base(tmp_path / "small")
-    large = write_base(tmp_path / "large")
-    names = [f"model.layers.{layer}.mlp.up_proj" for layer in range(2)]
-    tensors = {f"{name}.weight": torch.zeros(4000, 4000, dtype=torch.bfloat16) for name in names}
-    tensors["model.embed_tokens.weight"] = torch.zeros(6000, 4000, dtype=torch.bfloat16)
-    save_file(tensors, large / "model-00001-of-00001.safetensors")
-    write_lora(tmp_path / "adapters" / "small", {QUERY: random_factors(6, 5, 2, 1)})
-    write_lora(tmp_path / "adapters" / "large", {name: random_factors(4000, 4000, 8, 1) for name in names})
-    arguments = [str(tmp_path / name) for name in ("small", "large", "adapters", "out")]
-    ended = subprocess.run(
-        [sys.executable, "-c", MEASURED, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert int(ended.stdout) < 32e6
-    assert len(list((tmp_path / "out" / "large").glob("*.safetensors"))) == 3
 
 
 def test_the_template_of_an_adapter_is_spoken_of(tmp_path: Path) -> None:
