@@ -200,7 +200,7 @@ METHODS: dict[str, Method] = {
 }
 
 _HOME_OF = {  # no file is named like what it offers: the package's attribute would then be the file
-    "merge": "merging.run",
+    "merge": "merging.steps",
     "extract_adapter": "merging.extract",
     "extract_preflight": "merging.extract_check",
     "ExtractOptions": "merging.extract_options",
@@ -211,6 +211,9 @@ _HOME_OF = {  # no file is named like what it offers: the package's attribute wo
     "Recipe": "merging.recipe",
     "parse_recipe": "merging.parse",
     "parse_documents": "merging.documents",
+    "preflight_documents": "merging.steps_check",
+    "FullReport": "merging.full_report",
+    "FullPreflight": "merging.full_check",
     "recipe_from_weights": "merging.shorthand",
     "similarity": "merging.spectrum",
     "energy_by_rank": "merging.spectrum",

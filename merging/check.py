@@ -7,11 +7,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from medley.errors import ProblemsError, UserError
 from medley.lm.adapter_file import CONFIG_FILE, AdapterFile, open_adapter
-from merging.added_tokens import token_findings
 from merging.compatibility import (
     adapter_problems,
     base_problems,
@@ -42,6 +41,7 @@ class Preflight:
         estimated_bytes: the largest size that the result's weights can have.
     """
 
+    input_columns: ClassVar[tuple[str, ...]] = ("input", "rank", "modules", "base")
     problems: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     recipe: Recipe | None = None
@@ -75,6 +75,7 @@ def preflight(
     out_dir: Path | None = None,
     *,
     names: Mapping[str, str] | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> Preflight:
     """Everything that stands against the merge, and what it would make. Never raises for what a user can cause.
 
@@ -82,6 +83,7 @@ def preflight(
         recipe: as `parse_recipe` takes it.
         out_dir: where the result is to go, to check the place and the free space; None leaves that out.
         names: what to call an input's folder in sentences and in the result; by default the end of its path.
+        known: adapters that are not there yet, by the recipe's word for them.
     """
     try:
         parsed = parse_recipe(recipe)
@@ -90,13 +92,11 @@ def preflight(
     except UserError as error:
         return Preflight((str(error),))
     names = _unique({**short_names(parsed.models), **(names or {})}, parsed.models)
-    adapters, problems = _open_all(parsed, names)
+    adapters, problems = _open_all(parsed, names, known or {})
     if adapters:
         problems += joint_problems(adapters)
-    token_problems, token_warnings = token_findings(adapters)
-    base_findings, warnings = _base_findings(parsed, adapters, names)
-    problems += token_problems + base_findings
-    warnings += token_warnings
+    more_problems, warnings = _base_findings(parsed, adapters, names)
+    problems += more_problems
     if out_dir is not None:
         problems += place_problems(out_dir)
     plans: list[ModulePlan] = []
@@ -139,10 +139,15 @@ def _unique(names: Mapping[str, str], models: tuple[str, ...]) -> dict[str, str]
     return unique
 
 
-def _open_all(recipe: Recipe, names: Mapping[str, str]) -> tuple[dict[str, AdapterFile], list[str]]:
+def _open_all(
+    recipe: Recipe, names: Mapping[str, str], known: Mapping[str, Any]
+) -> tuple[dict[str, AdapterFile], list[str]]:
     adapters: dict[str, AdapterFile] = {}
     problems: list[str] = []
     for model in recipe.models:
+        if isinstance(known.get(model), AdapterFile):
+            adapters[names[model]] = known[model]
+            continue
         folder = Path(model).expanduser()
         if not folder.is_dir():
             problems.append(f"There is no adapter folder at '{model}'.")

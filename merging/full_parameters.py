@@ -6,6 +6,7 @@ from typing import Any
 from medley.options import unknown_key
 from merging.full_methods import FullMethod
 from merging.full_recipe import FullPart, FullRecipe, FullSource
+from merging.reference import Reference
 from merging.settings import setting_problem
 
 
@@ -46,24 +47,31 @@ def _source_problems(source: FullSource, method: FullMethod) -> list[str]:
 
 def _input_problems(part: FullPart, method: FullMethod) -> list[str]:
     """How many models there are, and whether the base is among them."""
-    models = [source.model for source in part.sources]
+    models = _models(part)
     twice = next((each.text for index, each in enumerate(models) if each in models[:index]), None)
     if twice is not None:
         return [f"{part.where} names '{twice}' twice."]
-    base = None if method.base == "ignored" else part.base_model
-    is_listed = base is not None and base in models
+    base = part.base_model
     if method.base == "required" and base is None:
         return [f"{method.name} needs base_model: the model that the others are compared with."]
-    if base is not None and not is_listed and part.where.endswith("]"):
+    if part.has_layers and method.base != "ignored" and base is not None and base not in models:
         return [f"{part.where}: its sources must name the base model '{base.text}' too, with its layer_range."]
-    count = len(models) + (base is not None and not is_listed)
-    others = count - (base is not None)
+    count = len(models) + _is_added(part)
+    others = count - (base is not None and method.base != "ignored")
+    more = "models besides the base"
     return [
         *_count_problems(method.name, "models", count, method.min_models, method.max_models, part.where),
-        *_count_problems(
-            method.name, "models besides the base", others, method.min_others, method.max_others, part.where
-        ),
+        *_count_problems(method.name, more, others, method.min_others, method.max_others, part.where),
     ]
+
+
+def _is_added(part: FullPart) -> bool:
+    """Whether mergekit adds the base to the models itself; it does so for every method, if no layers are named."""
+    return part.base_model is not None and not part.has_layers and part.base_model not in _models(part)
+
+
+def _models(part: FullPart) -> list[Reference]:
+    return [source.model for source in part.sources]
 
 
 def _count_problems(name: str, what: str, count: int, least: int, most: int | None, where: str) -> list[str]:
@@ -85,4 +93,9 @@ def _missing_problems(part: FullPart, method: FullMethod) -> list[str]:
             is_counted = method.is_base_weighted or source.model != part.base_model
             if is_counted and parameter.name not in source.parameters:
                 problems.append(f"'{source.model.text}' has no {parameter.name}, which {method.name} needs.")
+        if method.is_base_weighted and part.base_model is not None and _is_added(part):
+            problems.append(
+                f"'{part.base_model.text}' is merged too, because it is the base_model, and has no {parameter.name}. "
+                f"List it among the models; {parameter.name}: 0 leaves it out."
+            )
     return problems

@@ -36,6 +36,11 @@ class FullPart:
     base_model: Reference | None
     settings: tuple[Mapping[str, Any], ...]
 
+    @property
+    def has_layers(self) -> bool:
+        """True for a slice; False where whole models are merged."""
+        return any(source.layer_range for source in self.sources)
+
 
 @dataclass(frozen=True)
 class FullRecipe:
@@ -69,6 +74,11 @@ class FullRecipe:
         return tuple(dict.fromkeys(each for each in (*bases[:1], *listed, *bases[1:]) if each is not None))
 
     @property
+    def all_references(self) -> tuple[Reference, ...]:
+        """The same, and those that only a tokenizer or a token comes from."""
+        return tuple(dict.fromkeys((*self.references, *_references_in(self.body))))
+
+    @property
     def donor(self) -> Reference:
         """Whose configuration and tokenizer the result gets: the base model's, else those of the first model."""
         return self.references[0]
@@ -77,7 +87,7 @@ class FullRecipe:
     def models(self) -> tuple[str, ...]:
         """Every path or name that has to be found, once; a tokenizer's owner among them."""
         found: dict[str, None] = {}
-        for reference in (*self.references, *_references_in(self.body)):
+        for reference in self.all_references:
             found |= dict.fromkeys(reference.names)
         return tuple(found)
 

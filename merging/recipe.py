@@ -137,6 +137,13 @@ class Recipe:
         named = dict.fromkeys(source.model for each in self.slices for source in each.sources)
         return tuple(model for model in named if not self.is_base(model))
 
+    @property
+    def folded_base(self) -> str | None:
+        """The model that `output: model` folds the merged adapter into: base_model, or that of `base+adapter`."""
+        if self.base_model is not None and self.base_model not in self.models:
+            return self.base_model
+        return next((source.base for part in self.slices for source in part.sources if source.base), None)
+
     def is_base(self, model: str) -> bool:
         """True for the base model itself, listed among the inputs as mergekit's recipes do: its delta is zero."""
         return model == self.base_model and not self.method.is_ordered

@@ -7,15 +7,12 @@ inputs, the recipe and the seed alone. The maths is in the method's file and in 
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from medley.errors import ProblemsError
 from medley.events import Emit, ignore_event
 from medley.lm.adapter_file import CONFIG_FILE, WEIGHTS_FILE, AdapterFile, file_sha256
 from medley.lm.adapter_tensors import write_adapter
-from merging.cast import check_fits
 from merging.check import Preflight, preflight
-from merging.parse import parse_recipe
 from merging.reading import one_thread, open_reader
 from merging.recipe import Recipe
 from merging.report import FILE_NAME, InputReport, MergeReport, ModuleReport
@@ -25,21 +22,14 @@ from merging.staging import staged_folder
 RECIPE_FILE = "recipe.yaml"
 
 
-def merge(
-    recipe: Mapping[str, Any] | Path | str | Recipe,
-    out_dir: Path | str,
-    *,
-    names: Mapping[str, str] | None = None,
-    emit: Emit = ignore_event,
+def merge_adapters(
+    recipe: Recipe, out_dir: Path, *, names: Mapping[str, str] | None = None, emit: Emit = ignore_event
 ) -> MergeReport:
     """Merge adapters into a new adapter at `out_dir`, and report what was done.
 
     Args:
-        recipe: a mapping, a path, YAML text (a str with a newline) or a parsed recipe; its models are folders.
-        out_dir: absent or empty; appears at the end by one rename, with the adapter, recipe.yaml and merge_report.json.
-        names: what recipe.yaml and the report call an input's folder; by default the end of its path, because a path
-            of this machine says nothing to others.
-        emit: told of progress, one event per module, and of warnings.
+        recipe: its models are folders.
+        out_dir, names, emit: as for `merging.merge`, one event per module.
 
     Raises:
         ProblemsError: everything that preflight found; nothing is written then.
@@ -48,17 +38,16 @@ def merge(
         ConflictError, StorageError: somebody took the place meanwhile, or it cannot be written.
     """
     started = time.monotonic()
-    parsed, out_dir = parse_recipe(recipe), Path(out_dir).expanduser()
-    found = preflight(parsed, out_dir, names=names)
+    found = preflight(recipe, out_dir, names=names)
     if found.problems:
         raise ProblemsError("the merge", found.problems)
     for warning in found.warnings:
         emit("warning", text=warning)
     with staged_folder(out_dir) as staging, one_thread():
         inputs = [_describe_input(name, adapter) for name, adapter in found.adapters.items()]
-        merged = dict(_merge_modules(parsed, found, inputs, emit))
-        report = _report(parsed, found, inputs, merged)
-        _write(staging, parsed, found, merged, report)
+        merged = dict(_merge_modules(recipe, found, inputs, emit))
+        report = _report(recipe, found, inputs, merged)
+        _write(staging, recipe, found, merged, report)
     emit("artifact", path=str(out_dir))
     return MergeReport(**{**vars(report), "out_dir": out_dir, "seconds": time.monotonic() - started})
 
@@ -68,9 +57,7 @@ def _merge_modules(
 ) -> Iterator[tuple[str, Merged]]:
     reader = open_reader(recipe, found, [(each.sha256, each.config_sha256) for each in described])
     for step, plan in enumerate(found.modules, start=1):
-        merged = merge_module(recipe, plan, reader.read(plan), DTYPES[found.dtype])
-        check_fits(plan.name, merged.factors, found.dtype)
-        yield plan.name, merged
+        yield plan.name, merge_module(recipe, plan, reader.read(plan), DTYPES[found.dtype])
         emit("progress", step=step, total=len(found.modules), text="Merging")
 
 

@@ -23,7 +23,7 @@ def staged_folder(out_dir: Path) -> Iterator[Path]:
         StorageError: the place cannot be written.
     """
     out_dir = out_dir.absolute()
-    staging = out_dir.parent / f".{out_dir.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+    staging = _beside(out_dir)
     try:
         out_dir.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(out_dir)
@@ -32,16 +32,50 @@ def staged_folder(out_dir: Path) -> Iterator[Path]:
         raise StorageError(f"'{out_dir}' cannot be written: {error.strerror}.") from error
     try:
         yield staging
-        for path in staging.iterdir():
-            _flush_to_disk(path)
-        _flush_to_disk(staging)
-        _rename(staging, out_dir)
+        put_in_place(staging, out_dir)
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise StorageError(f"'{out_dir}' cannot be written: {error.strerror or error}.") from error
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
+
+
+@contextmanager
+def scratch_folder(out_dir: Path) -> Iterator[Path]:
+    """A temporary folder beside `out_dir` for what is needed on the way; it is removed at the end.
+
+    Raises:
+        StorageError: the place cannot be written.
+    """
+    out_dir = out_dir.absolute()
+    scratch = _beside(out_dir)
+    try:
+        out_dir.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(out_dir)
+        scratch.mkdir()
+    except OSError as error:
+        raise StorageError(f"'{out_dir}' cannot be written: {error.strerror}.") from error
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def put_in_place(folder: Path, out_dir: Path) -> None:
+    """Make `folder`, written to the disk to its last byte, the one at `out_dir`.
+
+    Raises:
+        ConflictError: something is there already.
+    """
+    for path in folder.iterdir():
+        _flush_to_disk(path)
+    _flush_to_disk(folder)
+    _rename(folder, out_dir)
+
+
+def _beside(out_dir: Path) -> Path:
+    return out_dir.parent / f".{out_dir.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
 
 
 def _rename(staging: Path, out_dir: Path) -> None:

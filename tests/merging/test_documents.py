@@ -103,6 +103,11 @@ def test_both_forms_of_a_reference(raw: object, expected: Reference) -> None:
         ({"models": [{"model": "org/x", "parameters": {"weight": 1, "lambda": 1}}]},
          "'org/x': lambda holds for the whole merge. Move it to the recipe's own parameters."),
         ({"models": [{"model": "org/x"}]}, "'org/x' has no weight, which ties needs."),
+        (
+            {"merge_method": "linear"},
+            "'org/base' is merged too, because it is the base_model, and has no weight. List it among the models; "
+            "weight: 0 leaves it out.",
+        ),
         ({"models": [{"model": "org/x", "parameters": {"weight": 1}}] * 2}, "models names 'org/x' twice."),
         ({"tokenizer": {"sauce": "base"}}, "tokenizer: There is no option 'sauce'. Did you mean 'source'?"),
         ({"tokenizer": {"source": "base"}, "tokenizer_source": "base"},
