@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medley.errors import NotFoundError, UserError
+from medley.errors import UserError
 from medley.jobs.artifacts import FoundAdapter, find_adapter, find_base
 from medley.jobs.build import ProblemList, check_output_name
+from medley.jobs.pinned_adapters import pinned
 from medley.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def merge_spec(registry: "Registry", recipe: Any, *, name: str, may_open_paths: 
     if plan is not None:
         problems.found += plan.findings.problems
     problems.report("the merge")
-    inputs = {model: _pinned(adapter) for model, adapter in plan.inputs.items()}
+    inputs = {model: pinned(adapter) for model, adapter in plan.inputs.items()}
     params = {"recipe": plan.recipe.to_mapping(), "inputs": inputs}
     labels = " + ".join(adapter.label for adapter in plan.inputs.values())
     return JobSpec("merge", f"Merge {name} ({plan.recipe.merge_method}) from {labels}", params, name)
@@ -113,26 +113,3 @@ def _name_in_recipe(adapter: FoundAdapter, others: list[FoundAdapter]) -> str:
         return f"sha256:{adapter.key}"
     is_shared = any(each.label == adapter.label and each.key != adapter.key for each in others)
     return f"{adapter.label}-{adapter.key[:8]}" if is_shared else adapter.label
-
-
-def _pinned(adapter: FoundAdapter) -> dict[str, Any]:
-    """An input as the spec keeps it: a version's id, or a folder with the digest of its weights."""
-    common = {"label": adapter.label, "base": adapter.base, "base_revision": adapter.base_revision}
-    if adapter.version is not None:
-        return {"version": adapter.key, **common}
-    return {"folder": str(adapter.folder), "weights_sha256": adapter.key, **common}
-
-
-def open_input(pinned: Mapping[str, Any]) -> Path:
-    """The folder of an input that was not in the registry, if it still holds the same weights.
-
-    Raises:
-        NotFoundError: it is gone, or holds others.
-    """
-    from medley.lm.adapter_file import WEIGHTS_FILE, file_sha256
-
-    folder = Path(pinned["folder"])
-    weights = folder / WEIGHTS_FILE
-    if not weights.is_file() or file_sha256(weights) != pinned["weights_sha256"]:
-        raise NotFoundError(f"The adapter '{pinned['label']}' is gone or has changed since the job was made.")
-    return folder

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medley.jobs.adapter_facts import adapter_facts, common
-from medley.jobs.build_merge import open_input
+from medley.jobs.pinned_adapters import open_pinned
 from medley.jobs.work import JobWork
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def run(work: JobWork) -> str:
     from merging import merge, parse_recipe
 
     inputs = work.spec.params["inputs"]
-    folders = {name: _folder(work, pinned) for name, pinned in inputs.items()}
+    folders = {name: open_pinned(work, pinned) for name, pinned in inputs.items()}
     recipe = parse_recipe(work.spec.params["recipe"])
     out_dir = work.out_dir / "adapter"
     runnable = recipe.with_models(lambda name: str(folders[name]))
@@ -56,9 +56,3 @@ def _metadata(
         "metrics": {"energy_kept": report.energy_kept, "error": report.error},
         "notes": list(report.warnings),
     }
-
-
-def _folder(work: JobWork, pinned: Mapping[str, Any]) -> Path:
-    if "version" in pinned:
-        return work.input(pinned["version"]).path
-    return open_input(pinned)
