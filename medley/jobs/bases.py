@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medley.errors import BaseModelError, NotFoundError
 from medley.events import Emit, ignore_event
+from medley.jobs.base_names import FOLDER_PREFIX, identity_of
 from medley.jobs.hub_client import Token, download, latest_commit
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ BASE_FILE = "base.json"
 BUNDLED_NOTE = "Unpacked from a Q4_1 GGUF copy of the model, so its weights differ slightly from those on the Hub."
 BASE_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "LICENSE*")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-FOLDER_PREFIX = "folder:"
 
 
 def default_base(registry: "Registry") -> "Version":
@@ -41,7 +41,7 @@ def default_base(registry: "Registry") -> "Version":
 
 
 def find_base(registry: "Registry", ref: str | None = None) -> "Version":
-    """The registered base that a name, an id or a Hub id means; the default base for None.
+    """The registered base (or model of our own) that a name, an id or a Hub id means; the default base for None.
 
     Raises:
         NotFoundError: it is not registered; says how to add it.
@@ -56,7 +56,10 @@ def find_base(registry: "Registry", ref: str | None = None) -> "Version":
             shown = ref[:120]
             raise NotFoundError(f"The base {shown!a} is not in the registry. Add it first: medley base add {shown}")
         return version
-    return registry.get(ref, "base")
+    try:
+        return registry.get(ref, "model")
+    except NotFoundError:
+        return registry.get(ref, "base")
 
 
 def base_identity(registry: "Registry", ref: str) -> tuple[str, str | None]:
@@ -71,7 +74,7 @@ def base_identity(registry: "Registry", ref: str) -> tuple[str, str | None]:
         if not HUB_ID.fullmatch(ref) or looks_like_path(ref):
             raise
         return ref, None
-    return str(version.base), version.base_revision
+    return identity_of(version)
 
 
 def base_of(registry: "Registry", adapter: Any) -> "Version":
@@ -99,12 +102,6 @@ def base_of(registry: "Registry", adapter: Any) -> "Version":
             f"({adapter.base[:19]}). Add it: medley base add FOLDER"
         )
     return _record(registry, free_name(registry, adapter.base), adapter.base, adapter.base_revision, source="hub")
-
-
-def belongs_to(adapter: Any, base: "Version") -> bool:
-    """Whether the adapter's base is this one: the same model, and no two different revisions of it."""
-    revisions = {adapter.base_revision, base.base_revision} - {None}
-    return adapter.base == base.base and len(revisions) <= 1
 
 
 def add_base(
@@ -161,6 +158,9 @@ def base_folder(registry: "Registry", version: "Version", emit: Emit = ignore_ev
     from medley.lm.base_folder import check_base_folder, weights_digest
     from medley.lm.bundled import DEFAULT_BASE, prepare_bundled
 
+    if version.kind == "model":
+        check_base_folder(version.path)
+        return version.path
     source = version.metadata.get("source")
     if source == "bundled":
         folder = prepare_bundled(registry.home / "bases" / DEFAULT_BASE, emit)
@@ -185,6 +185,8 @@ def folder_at_hand(registry: "Registry", version: "Version") -> Path | None:
     """The folder of a base whose weights are on this machine already, or None; nothing is fetched or unpacked."""
     from medley.lm.bundled import DEFAULT_BASE, is_prepared
 
+    if version.kind == "model":
+        return version.path
     source = version.metadata.get("source")
     if source == "bundled":
         folder = registry.home / "bases" / DEFAULT_BASE
@@ -245,7 +247,8 @@ def free_name(registry: "Registry", source: str) -> str:
 
 
 def _registered(registry: "Registry", source: str, revision: str | None) -> "Version | None":
-    """The newest base of this Hub id or digest (or folder path): of this revision, or of any when it is None."""
+    """The newest base of this Hub id or digest (or folder path), of this revision or of any when it is None; or the
+    model of our own that has this digest."""
     path = str(local_path(source)) if looks_like_path(source) else None
     for version in registry.list("base", limit=None):
         if path is not None:
@@ -254,7 +257,9 @@ def _registered(registry: "Registry", source: str, revision: str | None) -> "Ver
             is_meant = version.base == source and revision in (None, version.base_revision)
         if is_meant:
             return version
-    return None
+    models = registry.list("model", limit=None) if source.startswith(FOLDER_PREFIX) else []
+    versions = (version for model in models for version in registry.versions(model.name))
+    return next((version for version in versions if identity_of(version)[0] == source), None)
 
 
 def _record(

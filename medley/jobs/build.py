@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from medley.errors import InvalidNameError, NotFoundError, ParameterError, ProblemsError, RecipeError, UserError
-from medley.jobs.bases import base_of, belongs_to, find_base
+from medley.jobs.base_names import belongs_to, identity_of
+from medley.jobs.bases import base_of, find_base
 from medley.jobs.device import likely_device
 from medley.jobs.estimate import check_can_fit
 from medley.jobs.spec import JobSpec, plain
@@ -106,7 +107,7 @@ def train_spec(
     for version in filter(None, (start, *others.values())):
         if base_version and not belongs_to(version, base_version):
             problems.found.append(
-                f"{version.label} was trained on {version.base}, but the base is {base_version.base}. "
+                f"{version.label} was trained on {version.base}, but the base is {identity_of(base_version)[0]}. "
                 f"Leave out --base, or choose another adapter."
             )
     facts = sizes_of(registry, base_version) if base_version else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medley.errors import UserError
 from medley.jobs.artifacts import FoundAdapter, find_adapter, find_base
+from medley.jobs.base_names import identity_of
 from medley.jobs.build import ProblemList, check_output_name
 from medley.jobs.pinned_adapters import pinned
 from medley.jobs.spec import JobSpec
@@ -91,7 +92,7 @@ def _with_known_base(registry: "Registry", recipe: "Recipe") -> "Recipe":
     if recipe.base_model is None or recipe.method.is_ordered:
         return recipe
     try:
-        base = str(find_base(registry, recipe.base_model).base)
+        base = identity_of(find_base(registry, recipe.base_model))[0]
     except UserError:
         return recipe  # an id or a folder that is not registered; preflight compares it with the adapters
     return _rename_base(recipe, lambda name: base if name == recipe.base_model else name)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from medley.errors import ConflictError, IncompatibleError, ParameterError
 from medley.events import Emit, ignore_event
 from medley.jobs.artifacts import FoundAdapter, find_adapter
-from medley.jobs.bases import base_folder, base_of, belongs_to, find_base
+from medley.jobs.base_names import belongs_to, identity_of, identity_text
+from medley.jobs.bases import base_folder, base_of, find_base
 from medley.jobs.hub_client import Token
 from medley.lm.panes import Completion, Pane, PaneUpdate
 
@@ -117,14 +118,11 @@ def _common_base(registry: "Registry", adapters: list[FoundAdapter], ref: str | 
         if adapter.base is not None and not belongs_to(adapter, base):
             other = "the chosen base is" if is_chosen else f"'{adapters[0].label}' on"
             raise IncompatibleError(
-                f"Adapter '{adapter.label}' was trained on {_base_label(adapter)}, but {other} {_base_label(base)}. "
+                f"Adapter '{adapter.label}' was trained on {identity_text(adapter.base, adapter.base_revision)}, "
+                f"but {other} {identity_text(*identity_of(base))}. "
                 f"Only adapters of one base can be compared."
             )
     return base
-
-
-def _base_label(known: "FoundAdapter | Version") -> str:
-    return f"{known.base}@{known.base_revision[:8]}" if known.base_revision else str(known.base)
 
 
 class OpenPanes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medley.errors import JobError
+from medley.jobs.base_names import identity_of
 from medley.jobs.bases import base_folder
 from medley.jobs.type_report import REPORT_FILE, REPORT_TYPE, TypeRow, write_report
 from medley.jobs.work import JobStopped, JobWork
@@ -29,7 +30,7 @@ def run(work: JobWork) -> str:
     base, data = work.input(params["base"]), work.input(params["data"])
     places = {
         "base_dir": str(base_folder(work.registry, base, work.emit_or_stop)),
-        "base_id": str(base.base),
+        "base_id": identity_of(base)[0],
         "data_dir": str(data.path),
         "texts": params["general"]["texts"],
     }
@@ -42,8 +43,8 @@ def run(work: JobWork) -> str:
         "report",
         work.spec.output_name,
         folder,
-        base=base.base,
-        base_revision=base.base_revision,
+        base=identity_of(base)[0],
+        base_revision=identity_of(base)[1],
         parents=[Parent(base.id, "base"), Parent(data.id, "data")],
         recipe=_recipe_text(work, settings),
         metadata={"report": REPORT_TYPE, "types": list(options.types), "job": work.job.id},

@@ -4,6 +4,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from medley.jobs.adapter_facts import adapter_facts
+from medley.jobs.base_names import identity_of
 from medley.jobs.bases import base_folder
 from medley.jobs.full_models import open_model
 from medley.jobs.work import JobWork
@@ -24,6 +25,7 @@ def run(work: JobWork) -> str:
     params = work.spec.params
     base = work.registry.get(f"sha256:{params['base']}")
     folder = base_folder(work.registry, base, work.emit_or_stop)
+    base_id, base_revision = identity_of(base)
     model = open_model(work, params["model"], work.emit_or_stop)
     out_dir = work.out_dir / "adapter"
     shutil.rmtree(out_dir, ignore_errors=True)
@@ -32,8 +34,8 @@ def run(work: JobWork) -> str:
         model,
         out_dir,
         from_mapping(ExtractOptions, params["options"]),
-        base_model=str(base.base),
-        revision=base.base_revision,
+        base_model=base_id,
+        revision=base_revision,
         emit=work.emit_or_stop,
     )
     work.emit("progress", step=1, total=1, text="Registering")
@@ -44,8 +46,8 @@ def run(work: JobWork) -> str:
         "adapter",
         work.spec.output_name,
         out_dir,
-        base=base.base,
-        base_revision=base.base_revision,
+        base=base_id,
+        base_revision=base_revision,
         parents=parents,
         recipe=recipe_text(work),
         metadata={**adapter_facts(out_dir), **_metadata(work.registry.get(base.id), report), "job": work.job.id},

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from medley.errors import AdapterFormatError
 from medley.jobs.adapter_facts import adapter_facts
+from medley.jobs.base_names import identity_of
 from medley.jobs.bases import base_folder
 from medley.jobs.estimate import check_fits_now
 from medley.jobs.ranks import train_together
@@ -34,6 +35,7 @@ def run(work: JobWork) -> str:
         step = checkpoint.name.rpartition("-")[2]
         work.emit("progress", step=int(step), total=0, text=f"Going on from step {step} of {work.job.resumed_from}")
     base_dir = base_folder(work.registry, base, work.emit_or_stop)
+    base_id, base_revision = identity_of(base)
     if options.check_memory:
         check_fits_now(work.spec, base_dir, data.path)
     with tracked(work.emit, options.log_to, work.job.tracking_dir, work.job.id) as emit:
@@ -42,8 +44,8 @@ def run(work: JobWork) -> str:
             emit("warning", text=warning)
         task = TrainWork(
             base_dir=base_dir,
-            base_id=str(base.base),
-            base_revision=base.base_revision,
+            base_id=base_id,
+            base_revision=base_revision,
             data_dir=data.path,
             out_dir=work.out_dir,
             init_adapter=init.path if init else None,
@@ -81,8 +83,8 @@ def _publish(
         "adapter",
         work.spec.output_name,
         result.adapter_dir,
-        base=base.base,
-        base_revision=base.base_revision,
+        base=identity_of(base)[0],
+        base_revision=identity_of(base)[1],
         parents=[Parent(version.id, role) for role, version in parents],
         recipe=recipe_text(work.spec),
         metadata={**_metadata(work, result, base, data), **_reference(work, base, parents), "job": work.job.id},

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from medley.errors import IncompatibleError, ParameterError
 from medley.events import Emit, ignore_event
 from medley.jobs.artifacts import FoundAdapter, find_adapter
-from medley.jobs.bases import base_folder, base_of, belongs_to, find_base
+from medley.jobs.base_names import belongs_to, identity_of
+from medley.jobs.bases import base_folder, base_of, find_base
 
 if TYPE_CHECKING:
     from hub import Registry
@@ -108,7 +109,8 @@ def open_scorer(
     found = find_reward_model(registry, name, may_open_paths=may_open_paths)
     version = base_of(registry, found) if base is None else find_base(registry, base)
     if found.base is not None and not belongs_to(found, version):
-        raise IncompatibleError(f"'{found.label}' was trained on {found.base}, but the chosen base is {version.base}.")
+        chosen = identity_of(version)[0]
+        raise IncompatibleError(f"'{found.label}' was trained on {found.base}, but the chosen base is {chosen}.")
     folder = base_folder(registry, version, emit)
     emit("progress", step=0, total=0, text=f"Loading {version.name}")
     return ModelScorer(found.label, ScoreModel.open(folder, found.folder, quant=quant, device=device))

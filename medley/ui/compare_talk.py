@@ -43,7 +43,7 @@ def sampling_options() -> list[Option]:
 
 def base_dropdown(workspace: Workspace) -> Any:
     """The bases that can be chosen instead of the adapters' own."""
-    return gr.Dropdown([THEIR_OWN, *workspace.names("base")], value=THEIR_OWN)
+    return gr.Dropdown([THEIR_OWN, *workspace.bases()], value=THEIR_OWN)
 
 
 def empty_answers() -> list[str]:
@@ -147,7 +147,7 @@ def open_panes(workspace: Workspace, blends: Sequence[Blend], base: str) -> "Ope
     for blend in blends:
         for reference, _ in blend:
             workspace.version(reference, "adapter")
-    chosen = None if not base or base == THEIR_OWN else workspace.version(base, "base").label
+    chosen = None if not base or base == THEIR_OWN else workspace.base(base).label
     texts = [pane_text(blend) for blend in blends]
     return open_in_engine(workspace.registry, texts, base=chosen, pool=workspace.engines, may_open_paths=False)
 

@@ -27,7 +27,7 @@ def tokenizer_of(workspace: Workspace, base: str) -> "PreTrainedTokenizerBase":
     from medley.jobs import base_folder
     from medley.lm.load import load_tokenizer
 
-    return load_tokenizer(base_folder(workspace.registry, workspace.version(base, "base")))
+    return load_tokenizer(base_folder(workspace.registry, workspace.base(base)))
 
 
 def tokens_html(workspace: Workspace, reference: str, base: str, number: float | None, length: float | None) -> str:

@@ -59,7 +59,7 @@ def base_choices(workspace: Workspace) -> list[str]:
     from medley.jobs.artifacts import default_base
 
     default = attempt(lambda: default_base(workspace.registry).name)[0]
-    others = [name for name in workspace.names("base") if name != default]
+    others = [name for name in workspace.bases() if name != default]
     return [default, *others] if default else others
 
 

@@ -96,6 +96,17 @@ class Workspace:
             each.name for each in listed if not data_kinds or each.metadata.get("kind", data_kinds[0]) in data_kinds
         ]
 
+    def bases(self) -> list[str]:
+        """The names of what adapters can stand on: bases, then models that were merged or folded here."""
+        return [*self.names("base"), *self.names("model")]
+
+    def base(self, reference: str | None) -> Version:
+        """The base, or the model of our own, that a name means; only names, as in `version`."""
+        try:
+            return self.version(reference, "model")
+        except NotFoundError:
+            return self.version(reference, "base")
+
     def adapters(self, *, is_reward: bool) -> list[str]:
         """The names of the reward models, or of the adapters that write; the newest first."""
         listed = self.registry.list("adapter", limit=MAX_LISTED)
