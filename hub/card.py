@@ -255,7 +255,7 @@ def _limits(registry: "Registry", version: "Version") -> str:
         "For research and experiments with its base model. It shares the base's limits and licence terms, "
         "and nobody has checked it for safety: judge its answers before you rely on them.",
     ]
-    if about.get("trained_on") == "nf4":
+    if "nf4" in str(about.get("trained_on")):
         lines.append("It was trained on a base in 4-bit (NF4); on the base in 16 bits its answers differ slightly.")
     lines += [_sentence(note) for note in notes]
     return "\n".join(["## Intended use and limits", "", *(f"* {line}" for line in lines), ""])

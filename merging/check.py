@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from medley.errors import ProblemsError, UserError
 from medley.lm.adapter_file import CONFIG_FILE, AdapterFile, open_adapter
+from merging.added_tokens import token_findings
 from merging.compatibility import (
     adapter_problems,
     base_problems,
@@ -95,8 +96,10 @@ def preflight(
     adapters, problems = _open_all(parsed, names, known or {})
     if adapters:
         problems += joint_problems(adapters)
-    more_problems, warnings = _base_findings(parsed, adapters, names)
-    problems += more_problems
+    token_problems, token_warnings = token_findings(adapters)
+    base_findings, warnings = _base_findings(parsed, adapters, names)
+    problems += token_problems + base_findings
+    warnings += token_warnings
     if out_dir is not None:
         problems += place_problems(out_dir)
     plans: list[ModulePlan] = []

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medley.lm.adapter_file import AdapterConfig, AdapterFile
+from merging.extra_tensors import FULL_MODEL_ADVICE, extra_problems
 
 CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # beginnings of peft's init_lora_weights
 OTHER_MATHS = {  # settings of peft under which the delta is not scale * B @ A
@@ -30,7 +31,6 @@ OTHER_KINDS = {  # peft_type -> what it is, and why there is nothing to merge
     "LOKR": "a LoKr adapter: its deltas are Kronecker products, not products of the two factors of LoRA",
 }
 OTHER_KIND_ADVICE = "Only LoRA adapters can be merged: compare it in a pane of its own, or train LoRA on the same rows."
-FULL_MODEL_ADVICE = "Only its full model has all of it; retrain it as plain LoRA to merge it."
 
 
 def adapter_problems(name: str, adapter: AdapterFile) -> list[str]:
@@ -53,15 +53,21 @@ def adapter_problems(name: str, adapter: AdapterFile) -> list[str]:
         problems.append(f"'{name}' also trained biases, which no merge method covers. {FULL_MODEL_ADVICE}")
     if config.modules_to_save:
         modules = ", ".join(config.modules_to_save)
-        problems.append(f"'{name}' also holds whole modules ({modules}), which cannot be merged as deltas.")
-    if config.raw.get("trainable_token_indices"):
-        problems.append(f"'{name}' also trained single tokens' embeddings, which cannot be merged as deltas.")
-    problems += _initialisation_problems(name, config)
-    if adapter.extra_tensors and not problems:
-        shown = adapter.extra_tensors[0]
         problems.append(
-            f"'{name}' holds {len(adapter.extra_tensors)} tensors that are not plain LoRA, for example {shown}."
+            f"'{name}' also holds whole modules ({modules}), which cannot be merged as deltas. {FULL_MODEL_ADVICE}"
         )
+    if config.raw.get("trainable_token_indices"):
+        problems.append(
+            f"'{name}' also trained single tokens' embeddings, which cannot be merged as deltas. {FULL_MODEL_ADVICE}"
+        )
+    problems += _initialisation_problems(name, config)
+    if config.raw.get("ensure_weight_tying") and "lm_head" in adapter.modules:
+        problems.append(
+            f"'{name}' keeps its trained lm_head tied to the embeddings (ensure_weight_tying), and a merged adapter "
+            f"cannot. {FULL_MODEL_ADVICE}"
+        )
+    if not problems:
+        problems += extra_problems(name, adapter)
     if not adapter.modules and not problems:
         problems.append(f"'{name}' holds no plain LoRA weights.")
     if not config.base_model:

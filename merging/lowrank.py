@@ -14,8 +14,12 @@ from torch import Tensor
 
 from merging.coefficients import Coefficient, Factors, with_plain_weights
 from merging.orthonormal import Orthonormal, orthonormal_columns
+from merging.row_blocks import sum_of_squares
 
 NUMERICAL_RANK = 1e-7  # a singular value below this share of the largest is rounding of float32 inputs
+MOST_ROUNDS = 12  # of power iteration
+CONVERGED = 0.997  # a round that leaves more than this of the error has little to gain from another
+UNSEEN = 1e-3  # errors below this share of the whole come from rounding in float32 as much as from the cut
 CANNOT_SHOW = 1e-6  # a share of an error's square that no reported digit shows
 CANCELLED = 1e-12  # a sum below this share of its summands is rounding of float64 arithmetic
 
@@ -223,25 +227,41 @@ def written_error(exact: Spectrum, cut: Factors, written: Factors) -> float:
     return math.sqrt(max(0.0, square))
 
 
-def randomized(matrix: Tensor, rank: int, generator: torch.Generator, *, extra: int = 16, rounds: int = 3) -> Spectrum:
+def randomized(
+    matrix: Tensor, rank: int, generator: torch.Generator, *, extra: int = 16, start: Tensor | None = None
+) -> Spectrum:
     """The largest singular values and vectors of a dense matrix, by random projection (Halko et al. 2011, alg. 4.4).
+
+    Power iteration goes on until another round takes less than 0.3 % from the error of the cut, which is known after
+    each: ‖matrix‖² − Σσ². Even for pure noise, where each round helps least, the cut is then within 1 % of the best.
 
     Args:
         matrix: (m, n) float32.
         rank: how many are wanted; the spectrum has at most that many.
         generator: draws the projection.
         extra: further columns that are projected and then dropped; they make the wanted ones accurate.
-        rounds: of power iteration, each of which lets small singular values fade against large ones.
+        start: (n, s) whose columns are near the right singular vectors: with a good guess one round is enough.
     """
-    width = rank + extra
-    if width >= min(matrix.shape):
+    guesses = 0 if start is None else start.shape[1]
+    width = extra + max(rank - guesses, 0)
+    if rank + extra >= min(matrix.shape) or guesses + width >= min(matrix.shape):
         left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
         kept = min(rank, numerical_rank(values))
         return Spectrum(left[:, :kept], torch.eye(kept).double(), values[:kept], torch.eye(kept).double(), right[:kept])
-    basis = torch.linalg.qr(matrix @ torch.randn(matrix.shape[1], width, generator=generator)).Q
-    for _ in range(rounds):
-        basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
-    rows, small = torch.linalg.qr((matrix.T @ basis).double())
-    right, values, left = torch.linalg.svd(small, full_matrices=False)
+    projection = torch.randn(matrix.shape[1], width, generator=generator)
+    if start is not None:
+        projection = torch.cat([start / torch.linalg.vector_norm(start, dim=0).clamp(min=1e-30), projection], dim=1)
+    total, error = sum_of_squares(matrix), math.inf
+    for _ in range(MOST_ROUNDS):
+        basis = torch.linalg.qr(matrix @ projection).Q
+        projection = matrix.T @ basis
+        squares = torch.linalg.eigvalsh((projection.T @ projection).double()).flip(0)[:rank]
+        before, error = error, math.sqrt(max(0.0, total - float(squares.sum())))
+        if error >= CONVERGED * before or before <= UNSEEN * math.sqrt(total):
+            break
+        projection = torch.linalg.qr(projection).Q
+    rows = orthonormal_columns(projection.double())
+    right, values, left = torch.linalg.svd(rows.upper, full_matrices=False)
     kept = min(rank, numerical_rank(values))
-    return Spectrum(basis.double(), left[:kept].T, values[:kept], right[:, :kept].T, rows.T)
+    turn = (rows.turn @ right[:, :kept]).T
+    return Spectrum(basis.double(), left[:kept].T, values[:kept], turn, rows.matrix.T)

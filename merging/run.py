@@ -12,6 +12,7 @@ from medley.errors import ProblemsError
 from medley.events import Emit, ignore_event
 from medley.lm.adapter_file import CONFIG_FILE, WEIGHTS_FILE, AdapterFile, file_sha256
 from medley.lm.adapter_tensors import write_adapter
+from merging.cast import check_fits
 from merging.check import Preflight, preflight
 from merging.reading import one_thread, open_reader
 from merging.recipe import Recipe
@@ -57,7 +58,9 @@ def _merge_modules(
 ) -> Iterator[tuple[str, Merged]]:
     reader = open_reader(recipe, found, [(each.sha256, each.config_sha256) for each in described])
     for step, plan in enumerate(found.modules, start=1):
-        yield plan.name, merge_module(recipe, plan, reader.read(plan), DTYPES[found.dtype])
+        merged = merge_module(recipe, plan, reader.read(plan), DTYPES[found.dtype])
+        check_fits(plan.name, merged.factors, found.dtype)
+        yield plan.name, merged
         emit("progress", step=step, total=len(found.modules), text="Merging")
 
 

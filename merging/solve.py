@@ -23,6 +23,7 @@ from merging.lowrank import (
 )
 from merging.plan import ModulePlan
 from merging.recipe import RankRule, Recipe
+from merging.row_blocks import squared_distance, sum_of_squares
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -145,7 +146,11 @@ def space_stack(recipe: Recipe, factors: Sequence[Factors]) -> Tensor:
     if recipe.space == "core":
         space = core_space(factors)
         return torch.stack([space.project(delta) for delta in factors])
-    return torch.stack([b @ a for b, a in factors])
+    (b, _), (_, a) = factors[0], factors[-1]
+    deltas = torch.empty(len(factors), b.shape[0], a.shape[1])
+    for delta, (b, a) in zip(deltas, factors, strict=True):
+        torch.matmul(b, a, out=delta)
+    return deltas
 
 
 def _core_spectrum(rule: _ElementwiseRule) -> tuple[Spectrum, int]:
@@ -157,11 +162,11 @@ def _core_spectrum(rule: _ElementwiseRule) -> tuple[Spectrum, int]:
 
 def _merge_dense(rule: _ElementwiseRule, dtype: torch.dtype) -> Merged:
     merged = rule(space_stack(rule.recipe, rule.inputs.factors))
-    total = float(merged.double().square().sum())
+    total = sum_of_squares(merged)
     spectrum = _dense_spectrum(rule, merged, total)
     b, a = (factor.to(dtype) for factor in spectrum.factors(spectrum.rank))
     kept = float(spectrum.values.square().sum()) / total if total else 1.0
-    error = float(torch.linalg.matrix_norm(merged - b.float() @ a.float())) / total**0.5 if total else 0.0
+    error = (squared_distance(merged, b.float(), a.float()) / total) ** 0.5 if total else 0.0
     return Merged(_at_least_rank_one(b, a), spectrum.rank, min(1.0, kept), error, total**0.5)
 
 
@@ -170,12 +175,13 @@ def _dense_spectrum(rule: _ElementwiseRule, merged: Tensor, total: float) -> Spe
     wanted = rule.recipe.rank
     most = min(merged.shape)
     rank = min(most, int(wanted.value) if wanted.kind == "at_most" else sum(b.shape[1] for b, _ in rule.inputs.factors))
-    spectrum = randomized(merged, rank, rule.generator)
+    guess = torch.cat([a for _, a in rule.inputs.factors]).T  # where the deltas live, and so most of the result
+    spectrum = randomized(merged, rank, rule.generator, start=guess)
     if wanted.kind != "energy":
         return spectrum
     while float(spectrum.values.square().sum()) < wanted.value * total and rank < most:
         rank = min(most, 2 * rank)
-        spectrum = randomized(merged, rank, rule.generator)
+        spectrum = randomized(merged, rank, rule.generator, start=guess)
     needed = rank_for_energy(spectrum.values, wanted.value, total)
     return spectrum.cut(needed)
 

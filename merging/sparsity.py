@@ -9,8 +9,18 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from merging.row_blocks import row_blocks, sum_of_magnitudes
+from merging.selection import nth_largest_magnitude
+
 TOO_SMALL_TO_DIVIDE = 1e-7  # a sum of magnitudes below this has no meaningful ratio (mergekit's bound)
 HIGH_BINS, LOW_BINS = 1 << 15, 1 << 16  # a non-negative float32 is 15 + 16 bits that sort like the number
+
+
+def smallest_kept(delta: Tensor, density: float) -> float:
+    """The magnitude of the ⌊density·size⌋-th largest entry (of the largest, where that is none); 0 keeps all."""
+    if density >= 1 or delta.numel() == 0:
+        return 0.0
+    return nth_largest_magnitude(delta, max(1, int(density * delta.numel())))
 
 
 def largest_mask(delta: Tensor, density: float) -> Tensor:
@@ -18,27 +28,31 @@ def largest_mask(delta: Tensor, density: float) -> Tensor:
 
     Keeping the equals makes the choice independent of the order in which a sort meets them.
     """
-    if density >= 1 or delta.numel() == 0:
-        return torch.ones_like(delta, dtype=torch.bool)
-    magnitudes = delta.abs().flatten()
-    dropped = magnitudes.numel() - max(1, int(density * magnitudes.numel()))
-    return delta.abs() >= magnitudes.kthvalue(dropped + 1).values
+    return delta.abs() >= smallest_kept(delta, density)
 
 
 def random_mask(delta: Tensor, density: float, generator: torch.Generator) -> Tensor:
     """True at each entry with probability `density`, independently."""
     if density >= 1:
         return torch.ones_like(delta, dtype=torch.bool)
-    return torch.rand(delta.shape, generator=generator) < density
+    mask = torch.empty(delta.shape, dtype=torch.bool)
+    for block in row_blocks(*delta.shape):
+        mask[block] = torch.rand(mask[block].shape, generator=generator) < density
+    return mask
 
 
 def keep(delta: Tensor, keep_mask: Tensor, *, preserve_l1: bool) -> Tensor:
     """The delta with the other entries zero; with `preserve_l1`, scaled so that Σ|entries| is what it was."""
-    kept = delta * keep_mask
-    if not preserve_l1:
-        return kept
-    before, after = float(delta.abs().sum()), float(kept.abs().sum())
-    return kept if min(before, after) < TOO_SMALL_TO_DIVIDE else kept * (before / after)
+    kept = torch.empty_like(delta)
+    for block in row_blocks(*delta.shape):
+        torch.mul(delta[block], keep_mask[block].view(torch.uint8), out=kept[block])  # faster than with bool
+    return kept.mul_(l1_ratio(delta, kept)) if preserve_l1 else kept
+
+
+def l1_ratio(delta: Tensor, kept: Tensor) -> float:
+    """What brings Σ|entries| of what was kept back to what it was; 1 where one of them is too small to divide."""
+    before, after = sum_of_magnitudes(delta), sum_of_magnitudes(kept)
+    return 1.0 if min(before, after) < TOO_SMALL_TO_DIVIDE else before / after
 
 
 def whole_thresholds(

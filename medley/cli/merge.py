@@ -1,4 +1,4 @@
-"""`medley merge`: a recipe file, or a method with NAME=WEIGHT inputs; with --dry-run only the preflight."""
+"""`medley merge`: a recipe file, or a method with NAME=WEIGHT inputs; with --dry-run only what is known before it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,12 +9,13 @@ import click
 
 from medley.cli.flags import flag, given
 from medley.cli.follow import submit
-from medley.cli.output import json_option, print_json, print_table
-from medley.errors import ParameterError, ProblemsError
+from medley.cli.merge_plan import show_plan
+from medley.cli.output import json_option
+from medley.errors import ParameterError
 from merging import METHODS
 
 if TYPE_CHECKING:
-    from merging import Preflight, Recipe
+    from merging import Recipe
 
 KEYS = ("space", "rank", "seed", "variant", "dtype")
 
@@ -58,12 +59,12 @@ def merge(
     For slerp, `a=w1 b=w2` means t = w2/(w1+w2). A weight that is not given is 1/n for linear and 1 elsewhere.
     """
     from hub import open_registry
-    from medley.jobs import merge_preflight, merge_spec
+    from medley.jobs import merge_spec, plan_merge
 
     recipe = read_inputs(inputs, method, settings)
     registry = open_registry()
     if dry_run:
-        report(merge_preflight(registry, recipe), as_json=as_json)
+        show_plan(plan_merge(registry, recipe), as_json=as_json)
         return
     if name is None:
         if not is_recipe(inputs):
@@ -106,21 +107,3 @@ def parse_input(text: str) -> tuple[str, float | None]:
         return ref, float(weight)
     except ValueError as error:
         raise ParameterError(f"The weight of '{ref}' must be a number, got '{weight}'.") from error
-
-
-def report(preflight: "Preflight", *, as_json: bool) -> None:
-    """What a merge would do; problems end the program with 1, all of them at once.
-
-    Raises:
-        ProblemsError: the merge would be refused.
-    """
-    if as_json:
-        print_json(preflight.to_mapping())
-    else:
-        for warning in preflight.warnings:
-            click.echo(f"Warning: {warning}")
-        print_table(["input", "rank", "modules", "base"], preflight.input_rows())
-    if preflight.problems:
-        raise ProblemsError("the recipe", preflight.problems)
-    if not as_json:
-        click.echo("\nNothing stands in the way of this merge.")

@@ -32,6 +32,7 @@ _HOMES = {  # no function is named like a file here: the package's attribute wou
     "follow_job": "follow",
     "import_spec": "build_import",
     "mix_spec": "build_mix",
+    "diagnose_plan": "build_merge",
     "merge_preflight": "build_merge",
     "merge_spec": "build_merge",
     "plan_merge": "build_merge",

@@ -5,16 +5,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medley.errors import UserError
+from medley.errors import ProblemsError, UserError
 from medley.jobs.artifacts import FoundAdapter, find_adapter, find_base
 from medley.jobs.base_names import identity_of
 from medley.jobs.build import ProblemList, check_output_name
+from medley.jobs.merge_inputs import input_warnings
 from medley.jobs.pinned_adapters import pinned
 from medley.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
     from hub import Registry
-    from merging import Preflight, Recipe
+    from merging import Diagnosis, Preflight, Recipe
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,28 @@ def plan_merge(registry: "Registry", recipe: Any, *, may_open_paths: bool = True
     pinned = parsed.with_models(names.__getitem__)
     labels = {str(adapter.folder): adapter.label for adapter in inputs.values()}
     findings = preflight(pinned.with_models(lambda name: str(inputs[name].folder)), names=labels)
+    known = {adapter.label: adapter.version.metadata if adapter.version else {} for adapter in inputs.values()}
+    findings = dataclasses.replace(findings, warnings=(*findings.warnings, *input_warnings(known)))
     return MergePlan(pinned, inputs, findings)
 
 
 def merge_preflight(registry: "Registry", recipe: Any, *, may_open_paths: bool = True) -> "Preflight":
     """What stands against a merge of registry names, and what it would make; arguments and errors as `plan_merge`."""
     return plan_merge(registry, recipe, may_open_paths=may_open_paths).findings
+
+
+def diagnose_plan(plan: MergePlan) -> "Diagnosis":
+    """Likeness, norms, conflicts, spectrum and cost of a planned merge; reads its inputs' weights once.
+
+    Raises:
+        ProblemsError: everything that stands against the merge, or inputs that hold NaN or Infinity.
+    """
+    from merging import diagnose
+
+    recipe = plan.findings.recipe
+    if recipe is None:
+        raise ProblemsError("the merge", plan.findings.problems)
+    return diagnose(recipe, found=plan.findings)
 
 
 def merge_spec(registry: "Registry", recipe: Any, *, name: str, may_open_paths: bool = True) -> JobSpec:

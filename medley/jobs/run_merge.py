@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medley.jobs.adapter_facts import adapter_facts, common
+from medley.jobs.merge_inputs import input_warnings, trained_on
 from medley.jobs.pinned_adapters import open_pinned
 from medley.jobs.work import JobWork
 
@@ -45,14 +46,19 @@ def _metadata(
     """The facts of the result; what all inputs share holds for it as well."""
     from merging import METHODS
 
-    known = [work.registry.get(pinned["version"]).metadata if "version" in pinned else {} for pinned in inputs.values()]
-    shared = ("trained_on", "template_hash", "base_name", "base_weights_digest", "licence")
+    known = {
+        pinned["label"]: work.registry.get(pinned["version"]).metadata if "version" in pinned else {}
+        for pinned in inputs.values()
+    }
+    shared = ("template_hash", "base_name", "base_weights_digest", "licence")
+    of_inputs = {field: common([each.get(field) for each in known.values()]) for field in shared}
+    of_inputs["trained_on"] = trained_on(known)
     return {
         **adapter_facts(out_dir),
-        **{field: value for field in shared if (value := common([each.get(field) for each in known])) is not None},
+        **{field: value for field, value in of_inputs.items() if value is not None},
         "trainer": "merge",
         "method": report.method,
         "paper": METHODS[report.method].paper,
         "metrics": {"energy_kept": report.energy_kept, "error": report.error},
-        "notes": list(report.warnings),
+        "notes": [*report.warnings, *input_warnings(known)],
     }

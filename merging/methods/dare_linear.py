@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from merging.sparsity import keep, random_mask
+from merging.row_blocks import over_rows
+from merging.sparsity import keep, l1_ratio, random_mask
 
 
 def merge(
@@ -33,8 +34,13 @@ def merge(
         rescale: scale what stays up to the old Σ|entries|. Its expectation is the paper's factor 1/density.
         lambda_: multiplies the result.
     """
-    thinned = thin(deltas, density, generator, rescale=rescale)
-    return lambda_ * weighted_sum(thinned, weights, normalize=normalize)
+    masks = random_masks(deltas, density, generator)
+    factors = l1_factors(deltas, masks) if rescale else [1.0] * len(weights)
+    return over_rows(
+        lambda rows, kept: lambda_ * weighted_sum(thinned(rows, kept, factors), weights, normalize=normalize),
+        deltas,
+        masks,
+    )
 
 
 def merge_paper(
@@ -48,24 +54,29 @@ def merge_paper(
     lambda_: float = 1.0,
 ) -> Tensor:
     """The merged delta by the paper's rule (section 3.2): `rescale` divides by the density. Arguments as in `merge`."""
-    thinned = thin_paper(deltas, density, generator, rescale=rescale)
-    return lambda_ * weighted_sum(thinned, weights, normalize=normalize)
-
-
-def thin(deltas: Tensor, density: Sequence[float], generator: torch.Generator, *, rescale: bool) -> Tensor:
-    """Each delta thinned at random; `rescale` restores its Σ|entries| (mergekit)."""
-    pairs = zip(deltas, density, strict=True)
-    return torch.stack(
-        [keep(delta, random_mask(delta, share, generator), preserve_l1=rescale) for delta, share in pairs]
+    masks = random_masks(deltas, density, generator)
+    factors = [1 / share if rescale else 1.0 for share in density]
+    return over_rows(
+        lambda rows, kept: lambda_ * weighted_sum(thinned(rows, kept, factors), weights, normalize=normalize),
+        deltas,
+        masks,
     )
 
 
-def thin_paper(deltas: Tensor, density: Sequence[float], generator: torch.Generator, *, rescale: bool) -> Tensor:
-    """Each delta thinned at random; `rescale` divides by its density, so that its expectation stays."""
-    pairs = zip(deltas, density, strict=True)
-    return torch.stack(
-        [delta * random_mask(delta, share, generator) / (share if rescale else 1.0) for delta, share in pairs]
-    )
+def random_masks(deltas: Tensor, density: Sequence[float], generator: torch.Generator) -> Tensor:
+    """What stays of each delta, (n, rows, cols) of bool, drawn one adapter after the other."""
+    return torch.stack([random_mask(delta, share, generator) for delta, share in zip(deltas, density, strict=True)])
+
+
+def l1_factors(deltas: Tensor, masks: Tensor) -> list[float]:
+    """What brings each thinned delta back to its old Σ|entries| (mergekit's rule)."""
+    pairs = zip(deltas, masks, strict=True)
+    return [l1_ratio(delta, keep(delta, mask, preserve_l1=False)) for delta, mask in pairs]
+
+
+def thinned(deltas: Tensor, masks: Tensor, factors: Sequence[float]) -> Tensor:
+    """Each delta with what its mask drops zero, multiplied by its factor."""
+    return (deltas * masks.view(torch.uint8)).mul_(torch.tensor(factors)[:, None, None])
 
 
 def weighted_sum(deltas: Tensor, weights: Sequence[float], *, normalize: bool) -> Tensor:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from merging.methods.dare_linear import thin, thin_paper
+from merging.methods.dare_linear import l1_factors, random_masks, thinned
 from merging.methods.ties import agreeing_sum, agreeing_sum_paper
+from merging.row_blocks import over_rows
 
 
 def merge(
@@ -34,8 +35,13 @@ def merge(
         rescale: scale what stays up to the old Σ|entries|.
         lambda_: multiplies the result.
     """
-    thinned = thin(deltas, density, generator, rescale=rescale)
-    return lambda_ * agreeing_sum(thinned, weights, normalize=normalize)
+    masks = random_masks(deltas, density, generator)
+    factors = l1_factors(deltas, masks) if rescale else [1.0] * len(weights)
+    return over_rows(
+        lambda rows, kept: lambda_ * agreeing_sum(thinned(rows, kept, factors), weights, normalize=normalize),
+        deltas,
+        masks,
+    )
 
 
 def merge_paper(
@@ -49,5 +55,6 @@ def merge_paper(
     lambda_: float = 1.0,
 ) -> Tensor:
     """The merged delta by the papers' rules: `rescale` divides by the density. Arguments as in `merge`."""
-    thinned = thin_paper(deltas, density, generator, rescale=rescale)
-    return lambda_ * agreeing_sum_paper(thinned, weights, normalize=normalize)
+    masks = random_masks(deltas, density, generator)
+    factors = [1 / share if rescale else 1.0 for share in density]
+    return lambda_ * agreeing_sum_paper(thinned(deltas, masks, factors), weights, normalize=normalize)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from merging.sparsity import keep, largest_mask, whole_thresholds
+from merging.row_blocks import over_rows
+from merging.sparsity import l1_ratio, smallest_kept, whole_thresholds
 
 
 def merge(
@@ -34,11 +35,24 @@ def merge(
         rescale: after the trim, scale up to the old Σ|entries|.
         lambda_: multiplies the result.
     """
-    trimmed = [
-        keep(delta, largest_mask(delta, share), preserve_l1=rescale)
-        for delta, share in zip(deltas, density, strict=True)
-    ]
-    return lambda_ * agreeing_sum(torch.stack(trimmed), weights, normalize=normalize)
+    edges = [smallest_kept(delta, share) for delta, share in zip(deltas, density, strict=True)]
+    ratios = l1_ratios(deltas, edges) if rescale else None
+    return over_rows(
+        lambda rows: lambda_ * _agreeing(trimmed(rows, edges, ratios), weights, normalize=normalize), deltas
+    )
+
+
+def trimmed(deltas: Tensor, edges: Sequence[float], ratios: Sequence[float] | None = None) -> Tensor:
+    """Each delta with its entries below its edge zero, multiplied by its ratio."""
+    below = torch.nextafter(torch.tensor(edges), torch.tensor(-torch.inf))  # hardshrink keeps what is above
+    pairs = zip(deltas, below.tolist(), strict=True)
+    kept = torch.stack([torch.nn.functional.hardshrink(delta, edge) for delta, edge in pairs])
+    return kept if ratios is None else kept.mul_(torch.tensor(ratios)[:, None, None])
+
+
+def l1_ratios(deltas: Tensor, edges: Sequence[float]) -> list[float]:
+    """What brings each trimmed delta back to its old Σ|entries|."""
+    return [l1_ratio(delta, trimmed(delta[None], [edge])[0]) for delta, edge in zip(deltas, edges, strict=True)]
 
 
 def agreeing_sum(deltas: Tensor, weights: Sequence[float], *, normalize: bool) -> Tensor:
@@ -49,14 +63,18 @@ def agreeing_sum(deltas: Tensor, weights: Sequence[float], *, normalize: bool) -
         weights: one per adapter.
         normalize: divide by the sum of the weights of those that agree.
     """
+    return over_rows(lambda rows: _agreeing(rows, weights, normalize=normalize), deltas)
+
+
+def _agreeing(deltas: Tensor, weights: Sequence[float], *, normalize: bool) -> Tensor:
     weight_N11 = torch.tensor(weights, dtype=deltas.dtype)[:, None, None]
     weighted = deltas * weight_N11
     elected = torch.where(weighted.sum(0) >= 0, 1.0, -1.0)
-    agrees = weighted.sign() == elected
-    total = (weighted * agrees).sum(0)
+    agreed = weighted.mul_(elected).clamp_(min=0)  # zero where an adapter has the other sign
+    total = agreed.sum(0).mul_(elected)
     if not normalize:
         return total
-    divisor = (weight_N11 * agrees).sum(0)
+    divisor = agreed.sign_().mul_(weight_N11).sum(0)
     return total / torch.where(divisor == 0, 1.0, divisor)
 
 
@@ -87,13 +105,9 @@ def merge_paper(
         normalize: divide by the count of those that agree.
         rescale: after the trim, scale up to the old Σ|entries|.
     """
-    trimmed = torch.stack(
-        [
-            keep(delta, delta.abs() >= (edge if share < 1 else 0.0), preserve_l1=rescale)
-            for delta, edge, share in zip(deltas, threshold, density, strict=True)
-        ]
-    )
-    return lambda_ * agreeing_sum_paper(trimmed, weights, normalize=normalize)
+    edges = [edge if share < 1 else 0.0 for edge, share in zip(threshold, density, strict=True)]
+    ratios = l1_ratios(deltas, edges) if rescale else None
+    return lambda_ * agreeing_sum_paper(trimmed(deltas, edges, ratios), weights, normalize=normalize)
 
 
 def agreeing_sum_paper(deltas: Tensor, weights: Sequence[float], *, normalize: bool) -> Tensor:

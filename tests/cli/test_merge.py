@@ -1,5 +1,6 @@
 """Merging from the command line: flags and recipes, every method once, and everything that is refused."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,14 +62,35 @@ def test_a_recipe_file_with_a_path_in_it(
 def test_a_dry_run_writes_nothing(stocked: Path, here: Here) -> None:
     before = kept_in(stocked)
     ended = here("merge", "--method", "linear", "left", "right=0.5", "--dry-run", ok=True)
-    assert ended.out == (
+    tables = ended.out.split("\n\n")
+    assert tables[0] == (
         "INPUT     RANK  MODULES  BASE\n"
         f"left:v1   4     14       {TINY_BASE_ID}\n"
-        f"right:v1  4     14       {TINY_BASE_ID}\n"
-        "\nNothing stands in the way of this merge.\n"
+        f"right:v1  4     14       {TINY_BASE_ID}"
     )
+    assert re.fullmatch(
+        r"Cosine of the deltas: .*\n"
+        r"   ADAPTER   1         2\n"
+        r"1  left:v1   \+1\.00 ██  [+-]0\.\d\d\n"
+        r"2  right:v1  [+-]0\.\d\d     \+1\.00 ██",
+        tables[1],
+    )
+    assert re.search(r"\n1  left:v1   –            0\.\d\d / 0\.\d\d\n2 ", tables[2])
+    assert re.search(r"^LAYER  1 +2 +RESULT\n0 .*\n1 .*$", tables[3], re.MULTILINE)
+    assert re.search(r"^ENERGY  RANK  ERROR\n90% +\d +\d+\.\d%\n95% .*\n99% .*$", tables[4], re.MULTILINE)
+    assert re.fullmatch(
+        r"opposed signs  \d+\.\d% ± \d\.\d% of the entries\n"
+        r"time           about \d+\.\d s on this machine, one thread\n"
+        r"memory         about \d+ kB at most, the libraries not counted\n"
+        r"result         at most \d+ kB",
+        tables[5],
+    )
+    assert tables[6] == "Nothing stands in the way of this merge.\n"
     found = here("merge", "--method", "linear", "left", "right=0.5", "--dry-run", "--json", ok=True).json
     assert (found["problems"], set(found["rank_plan"].values()), len(found["rank_plan"])) == ([], {8}, 14)
+    assert found["diagnosis"]["names"] == ["left:v1", "right:v1"]
+    assert set(found["diagnosis"]["rank_for_energy"]) == {"0.9", "0.95", "0.99"}
+    assert str(stocked) not in ended.out + str(found)
     assert kept_in(stocked) == before
 
 

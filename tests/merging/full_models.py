@@ -1,55 +1,62 @@
-"""A family of tiny random Llamas with one tokenizer, and what mergekit itself makes of a recipe."""
+"""Fine-tuned copies of the tiny base, and what plain peft and transformers make of them."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-LAYERS = 4
-NAMES = ("base", "writer", "coder", "chat")
-
-
-def write_family(tiny_base: Path, folder: Path) -> dict[str, str]:
-    """Four models of one shape; the recipes' names `org/<name>` to their folders."""
-    return {f"org/{name}": str(write_model(tiny_base, folder / name, seed)) for seed, name in enumerate(NAMES)}
+WEIGHTS = "model.safetensors"
+TOKENS = torch.tensor([[1, 5, 9, 30, 77, 120, 300, 2]])
 
 
-def write_model(tiny_base: Path, folder: Path, seed: int, **config: Any) -> Path:
-    """A random Llama of four layers with the tiny base's tokenizer."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    settings = {
-        "vocab_size": 384,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "tie_word_embeddings": True,
-    }
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        LlamaForCausalLM(LlamaConfig(**settings | config)).save_pretrained(folder)
-    for path in tiny_base.iterdir():
-        if path.name.startswith(("tokenizer", "chat_template", "special")):
-            shutil.copyfile(path, folder / path.name)
+def fine_tuned(base: Path, folder: Path, change: Callable[[str, Tensor], Tensor], **config: object) -> Path:
+    """A copy of `base` whose every tensor went through `change(name, tensor)`; `config` replaces settings."""
+    shutil.copytree(base, folder)
+    tensors = {name: change(name, tensor).contiguous() for name, tensor in load_file(base / WEIGHTS).items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    if config:
+        settings = json.loads((folder / "config.json").read_text()) | config
+        (folder / "config.json").write_text(json.dumps(settings))
     return folder
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()}
+def noise(name: str, shape: torch.Size, scale: float = 0.05) -> Tensor:
+    """Full-rank noise that depends on the name alone."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(name.encode()))) * scale
 
 
-def mergekit_alone(values: dict[str, Any], out_dir: Path, seed: int = 0) -> dict[str, torch.Tensor]:
-    """What mergekit's own command makes of plain values."""
-    from mergekit.config import MergeConfiguration
-    from mergekit.io.tasks import LoaderCache
-    from mergekit.merge import run_merge
-    from mergekit.options import MergeOptions
+def shake_linears(name: str, tensor: Tensor) -> Tensor:
+    """Every linear weight changed at full rank, nothing else."""
+    return tensor + noise(name, tensor.shape) if "_proj" in name else tensor
 
-    options = MergeOptions(lora_merge_cache=str(out_dir) + "-loras", random_seed=seed, quiet=True)
-    run_merge(MergeConfiguration.model_validate(values), str(out_dir), options)
-    LoaderCache.loaders.clear()
-    return weights(out_dir)
+
+def shake_all(name: str, tensor: Tensor) -> Tensor:
+    """Everything changed."""
+    return tensor + noise(name, tensor.shape)
+
+
+def logits(base: Path, adapter: Path | None = None) -> Tensor:
+    """The logits of a model, with an adapter that plain peft loads; every tensor of the adapter must be used."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+    with torch.no_grad():
+        return model(TOKENS).logits
+
+
+def written_deltas(adapter: Path) -> dict[str, Tensor]:
+    """B @ A of every module of an adapter file, by the module's name."""
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    names = [key.removesuffix(".lora_A.weight") for key in tensors if key.endswith(".lora_A.weight")]
+    return {
+        name.removeprefix("base_model.model."): tensors[f"{name}.lora_B.weight"].double()
+        @ tensors[f"{name}.lora_A.weight"].double()
+        for name in names
+    }

@@ -25,7 +25,7 @@ METHODS = {
 
 def checked(tmp_path: Path, key: str, shape: tuple[int, int], ranks: tuple[int, ...]) -> Preflight:
     method, parameters, keys = METHODS[key]
-    modules = [f"model.layers.{layer}.q_proj" for layer in range(2)]
+    modules = [f"model.layers.{layer}.q_proj" for layer in range(8)]
     name = f"{key}-{shape}-{ranks}"
     folders = [
         write_lora(tmp_path / name / f"{i}", {module: random_factors(*shape, rank, i) for module in modules})

@@ -13,7 +13,7 @@ from medley.errors import ProblemsError
 from merging import FullReport, MergeReport, merge, parse_documents, preflight_documents
 from merging.documents import documents_to_yaml
 from merging.full_recipe import FullRecipe
-from tests.merging.full_models import mergekit_alone, weights, write_family, write_model
+from tests.merging.llama_family import mergekit_alone, weights, write_family, write_model
 
 PUBLISHED = sorted((Path(__file__).parent / "published").glob("*.yaml"))
 OF_MODELS = [path for path in PUBLISHED if not path.stem.endswith("-loras")]

@@ -20,6 +20,7 @@ from merging.lowrank import (
     weighted_sum,
     written_error,
 )
+from merging.methods import ties
 from tests.merging.lora_files import random_factors, relative_error
 
 
@@ -144,6 +145,29 @@ def test_randomized_is_within_a_percent_of_the_best_cut_of_a_flat_spectrum() -> 
     spectrum = randomized(noise, rank, generator)
     b, a = spectrum.factors(rank)
     assert best <= float((noise - b @ a).norm()) <= 1.01 * best
+
+
+@pytest.mark.parametrize("density", [0.1, 0.5])
+def test_randomized_is_within_a_percent_of_the_best_cut_of_merged_deltas(density: float) -> None:
+    """With the adapters' own row space as the guess; the spectrum behind it is that of noise."""
+    factors = [random_factors(200, 160, 4, seed) for seed in range(3)]
+    deltas = torch.stack([b @ a for b, a in factors])
+    merged = ties.merge(deltas, weights=[0.5, 0.3, 0.2], density=[density] * 3)
+    values = torch.linalg.svdvals(merged.double())
+    guess = torch.cat([a for _, a in factors]).T
+    for rank in (2, 12, 30):
+        spectrum = randomized(merged, rank, torch.Generator().manual_seed(0), start=guess)
+        b, a = spectrum.factors(rank)
+        best = float(values[rank:].norm())
+        assert best * (1 - 1e-6) <= float((merged - b @ a).norm()) <= 1.01 * best
+
+
+def test_a_guess_that_is_wrong_or_zero_does_no_harm() -> None:
+    matrix = torch.diag(torch.tensor([5.0, 4.0, 3.0] + [0.1] * 57))
+    wrong, none = torch.eye(60)[:, 40:45], torch.zeros(60, 5)
+    for guess in (wrong, none):
+        spectrum = randomized(matrix, 3, torch.Generator().manual_seed(0), start=guess)
+        assert spectrum.values.tolist() == pytest.approx([5.0, 4.0, 3.0], rel=1e-5)
 
 
 def test_randomized_finds_a_low_rank_matrix_exactly() -> None:
