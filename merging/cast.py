@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from medley.errors import ParameterError
+from medley.lm.adapter_writer import is_finite
 
 
 def check_fits(module: str, factors: tuple[Tensor, Tensor], dtype: str) -> None:
@@ -17,7 +18,7 @@ def check_fits(module: str, factors: tuple[Tensor, Tensor], dtype: str) -> None:
     Raises:
         ParameterError: a number was too large; says the module and what to choose instead.
     """
-    if all(bool(torch.isfinite(factor).all()) for factor in factors):
+    if all(is_finite(factor) for factor in factors):
         return
     largest = torch.finfo(factors[0].dtype).max
     advice = "Set out_dtype: bfloat16 or float32." if dtype == "float16" else "Set smaller weights."

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from medley.lm.adapter_file import AdapterFile
-from merging.check import BYTES_OF, Preflight
+from merging.check import Preflight
 from merging.plan import ModulePlan
 from merging.recipe import Recipe
 
@@ -16,7 +16,6 @@ MEASURED_OPERATIONS = 3e8  # the module that is measured takes at most about so 
 EXTRA_COLUMNS, PASSES = 16, 8  # of the random projection that finds factors of a dense delta
 RULE_OPERATIONS = 40  # of an elementwise rule per entry and adapter: threshold, sign, sums
 SVD_OPERATIONS = 60  # of the small singular value decomposition, times R³
-HELD_COPIES = 3  # the merged factors, their contiguous copies, and the bytes of the file
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,8 @@ class Cost:
 
     Attributes:
         seconds: of the merge, reading and writing included.
-        peak_bytes: of the numbers that it holds at once; the libraries themselves come on top.
+        peak_bytes: of the numbers that it holds at once, for each thread that works on a module; the libraries
+            themselves come on top.
         operations: counted for all modules.
     """
 
@@ -60,14 +60,14 @@ def bytes_of(recipe: Recipe, plan: ModulePlan, adapters: Sequence[AdapterFile]) 
     """Bytes of the numbers that one module holds at once while it is merged.
 
     Small matrices: the factors in float32, and in float64 stacked, as bases and multiplied back. Dense: the deltas
-    and what the rule makes of them, in float32.
+    in float32, what is kept of them, the result, and small blocks of what the rule makes on the way.
     """
     count = sum(1 for index in plan.inputs if index is not None)
     rank, rows, columns = plan.rank_sum(adapters), plan.out_features, plan.in_features
     small = (4 + 8 * 4) * rank * (rows + columns)
     if not is_dense(recipe):
         return small
-    return 4 * rows * columns * (5 * count + 2) + small
+    return round(4 * rows * columns * (1.5 * count + 2)) + small
 
 
 def estimate_cost(
@@ -90,6 +90,5 @@ def estimate_cost(
     started = time.perf_counter()
     merge_one(chosen)
     seconds = (time.perf_counter() - started) * total / needed[chosen.name]
-    held = sum(found.rank_plan[plan.name] * (plan.out_features + plan.in_features) for plan in found.modules)
     working = max(bytes_of(recipe, plan, adapters) for plan in found.modules)
-    return Cost(seconds + 3 * read_seconds, working + HELD_COPIES * held * BYTES_OF[found.dtype], total)
+    return Cost(seconds + 3 * read_seconds, working, total)

@@ -9,8 +9,10 @@ import torch
 
 from medley.errors import AdapterFormatError
 from medley.lm.adapter_file import CONFIG_FILE, WEIGHTS_FILE, AdapterFile, file_sha256
-from medley.lm.adapter_tensors import read_scaled_factors
+from medley.lm.adapter_tensors import FactorReader
+from medley.lm.adapter_writer import is_finite
 from merging.check import Preflight
+from merging.input_digests import InputDigests
 from merging.lowrank import Factors, norm
 from merging.plan import ModulePlan
 from merging.recipe import Recipe
@@ -21,11 +23,12 @@ Digest = tuple[str, str]
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads one module after the other.
+    """Reads modules, from any thread.
 
     Attributes:
         recipe: parsed.
-        adapters: opened, in the order of `recipe.models`.
+        adapters: in the order of `recipe.models`.
+        files: of each adapter's weights, open.
         digests: of each adapter's weights and configuration.
         names: what sentences call each adapter.
         prepared: what a variant found out about the whole adapters: argument to adapter to value.
@@ -33,7 +36,8 @@ class Reader:
 
     recipe: Recipe
     adapters: Sequence[AdapterFile]
-    digests: Sequence[Digest]
+    files: Sequence[FactorReader]
+    digests: Sequence[Digest] | InputDigests
     names: Sequence[str]
     prepared: Mapping[str, Mapping[int, Any]] = field(default_factory=dict)
 
@@ -65,8 +69,8 @@ class Reader:
         """(scale · B, A) of one adapter for one module in float32; rank 0 where it has none."""
         if index is None:
             return torch.zeros(plan.out_features, 0), torch.zeros(0, plan.in_features)
-        b, a = read_scaled_factors(self.adapters[index], plan.name)
-        if not (torch.isfinite(b).all() and torch.isfinite(a).all()):
+        b, a = self.files[index].read_scaled(plan.name)
+        if not (is_finite(b) and is_finite(a)):
             raise AdapterFormatError(
                 f"'{self.names[index]}' holds NaN or Infinity in {plan.name}: its training went wrong. "
                 "Train it again with a lower learning rate, or take an earlier version."
@@ -82,9 +86,10 @@ def digests_of(adapters: Sequence[AdapterFile]) -> list[Digest]:
     return [(file_sha256(each.folder / WEIGHTS_FILE), file_sha256(each.folder / CONFIG_FILE)) for each in adapters]
 
 
-def open_reader(recipe: Recipe, found: Preflight, digests: Sequence[Digest]) -> Reader:
+def open_reader(recipe: Recipe, found: Preflight, digests: Sequence[Digest] | InputDigests) -> Reader:
     """A reader for a recipe that passed preflight; variants that need it look at the whole adapters here."""
-    reader = Reader(recipe, list(found.adapters.values()), digests, list(found.adapters))
+    adapters = list(found.adapters.values())
+    reader = Reader(recipe, adapters, [FactorReader(each) for each in adapters], digests, list(found.adapters))
     prepare = recipe.method.preparation(recipe.variant)
     if prepare is None:
         return reader
@@ -106,11 +111,14 @@ def open_reader(recipe: Recipe, found: Preflight, digests: Sequence[Digest]) -> 
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Several threads add in an order that depends on their number, and so would the last bits of the result."""
+def one_thread() -> Iterator[int]:
+    """Several threads add in an order that depends on their number, and so would the last bits of the result.
+
+    Gives the number of threads that there were, which may work on different modules instead.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        yield before
     finally:
         torch.set_num_threads(before)

@@ -1,19 +1,22 @@
 """The runner: a recipe of adapter folders in, one adapter folder out.
 
-Modules are read, merged and cast one after the other, on one thread each, so that the bytes of the result depend on the
-inputs, the recipe and the seed alone. The maths is in the method's file and in solve.py; here are the files.
+Modules are read, merged, cast and written in the order of their names, each on one thread, so that the bytes of the
+result depend on the inputs, the recipe and the seed alone; as many are worked on at once as there are threads. The
+maths is in the method's file and in solve.py; here are the files.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from medley.errors import ProblemsError
 from medley.events import Emit, ignore_event
-from medley.lm.adapter_file import CONFIG_FILE, WEIGHTS_FILE, AdapterFile, file_sha256
-from medley.lm.adapter_tensors import write_adapter
+from medley.lm.adapter_writer import AdapterWriter
 from merging.cast import check_fits
 from merging.check import Preflight, preflight
+from merging.in_order import in_order
+from merging.input_digests import InputDigests, input_digests
+from merging.plan import ModulePlan
 from merging.reading import one_thread, open_reader
 from merging.recipe import Recipe
 from merging.report import FILE_NAME, InputReport, MergeReport, ModuleReport
@@ -21,6 +24,7 @@ from merging.solve import DTYPES, Merged, merge_module
 from merging.staging import staged_folder
 
 RECIPE_FILE = "recipe.yaml"
+DENSE_BYTES = 2_000_000_000  # dense deltas that may be in memory at once, unless one module alone takes more
 
 
 def merge_adapters(
@@ -44,48 +48,65 @@ def merge_adapters(
         raise ProblemsError("the merge", found.problems)
     for warning in found.warnings:
         emit("warning", text=warning)
-    with staged_folder(out_dir) as staging, one_thread():
-        inputs = [_describe_input(name, adapter) for name, adapter in found.adapters.items()]
-        merged = dict(_merge_modules(recipe, found, inputs, emit))
-        report = _report(recipe, found, inputs, merged)
-        _write(staging, recipe, found, merged, report)
+    with staged_folder(out_dir) as staging, one_thread() as threads, input_digests(found.adapters) as inputs:
+        modules = _merge_modules(recipe, found, inputs, threads, emit)
+        reports, tied = _write_adapter(staging, found, modules)
+        report = _report(recipe, found, inputs.reports(), reports, tied)
+        _write_side_files(staging, recipe, found, report)
     emit("artifact", path=str(out_dir))
     return MergeReport(**{**vars(report), "out_dir": out_dir, "seconds": time.monotonic() - started})
 
 
 def _merge_modules(
-    recipe: Recipe, found: Preflight, described: list[InputReport], emit: Emit
+    recipe: Recipe, found: Preflight, inputs: InputDigests, threads: int, emit: Emit
 ) -> Iterator[tuple[str, Merged]]:
-    reader = open_reader(recipe, found, [(each.sha256, each.config_sha256) for each in described])
-    for step, plan in enumerate(found.modules, start=1):
+    """Every module's name and result; few are in memory at once."""
+    reader = open_reader(recipe, found, inputs)
+
+    def merge_one(plan: ModulePlan) -> tuple[str, Merged]:
         merged = merge_module(recipe, plan, reader.read(plan), DTYPES[found.dtype])
         check_fits(plan.name, merged.factors, found.dtype)
-        yield plan.name, merged
+        return plan.name, merged
+
+    workers = _workers(recipe, found.modules, threads)
+    for step, merged in enumerate(in_order(merge_one, found.modules, workers), start=1):
+        yield merged
         emit("progress", step=step, total=len(found.modules), text="Merging")
 
 
-def _write(staging: Path, recipe: Recipe, found: Preflight, merged: Mapping[str, Merged], report: MergeReport) -> None:
-    write_adapter(
+def _workers(recipe: Recipe, plans: Sequence[ModulePlan], threads: int) -> int:
+    """How many modules are worked on at once: one per thread, but fewer where they are dense and large."""
+    if recipe.method.family != "elementwise" or recipe.space != "delta":
+        return threads
+    largest = max(plan.out_features * plan.in_features * (len(plan.inputs) + 2) * 4 for plan in plans)
+    return max(1, min(threads, DENSE_BYTES // largest))
+
+
+def _write_adapter(
+    staging: Path, found: Preflight, modules: Iterator[tuple[str, Merged]]
+) -> tuple[dict[str, ModuleReport], int]:
+    """Each module written as soon as it is there. What remains is its row of the report, and how many have ties."""
+    configs = [adapter.config for adapter in found.adapters.values()]
+    reports, tied = {}, 0
+    with AdapterWriter(
         staging,
-        {name: module.factors for name, module in merged.items()},
-        base_model=report.base_model,
-        revision=report.revision,
+        [plan.name for plan in found.modules],
+        base_model=configs[0].base_model or "",
+        revision=_revision(found),
         dtype=DTYPES[found.dtype],
-        task_type=next(iter(found.adapters.values())).config.task_type,
-    )
+        task_type=configs[0].task_type,
+    ) as writer:
+        for name, merged in modules:
+            writer.add(name, *merged.factors)
+            tied += bool(merged.tied)
+            reports[name] = ModuleReport(merged.rank, merged.energy_kept, merged.error, merged.norm)
+    return reports, tied
+
+
+def _write_side_files(staging: Path, recipe: Recipe, found: Preflight, report: MergeReport) -> None:
     called = dict(zip(recipe.models, found.adapters, strict=True))
     (staging / RECIPE_FILE).write_text(_saved_recipe(recipe, called).to_yaml(), encoding="utf-8")
     (staging / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
-
-
-def _describe_input(name: str, adapter: AdapterFile) -> InputReport:
-    return InputReport(
-        name=name,
-        sha256=file_sha256(adapter.folder / WEIGHTS_FILE),
-        config_sha256=file_sha256(adapter.folder / CONFIG_FILE),
-        modules=len(adapter.modules),
-        max_rank=max(module.rank for module in adapter.modules.values()),
-    )
 
 
 def _saved_recipe(recipe: Recipe, called: Mapping[str, str]) -> Recipe:
@@ -94,15 +115,20 @@ def _saved_recipe(recipe: Recipe, called: Mapping[str, str]) -> Recipe:
     return renamed.with_base_name(lambda base: Path(base).name if Path(base).expanduser().is_dir() else base)
 
 
-def _report(recipe: Recipe, found: Preflight, inputs: list[InputReport], merged: Mapping[str, Merged]) -> MergeReport:
-    tied = sum(1 for module in merged.values() if module.tied)
+def _revision(found: Preflight) -> str | None:
+    return next((each.config.revision for each in found.adapters.values() if each.config.revision), None)
+
+
+def _report(
+    recipe: Recipe, found: Preflight, inputs: list[InputReport], modules: Mapping[str, ModuleReport], tied: int
+) -> MergeReport:
     configs = [adapter.config for adapter in found.adapters.values()]
     warnings = [*found.warnings]
     if recipe.method.family == "factor":
         warnings.append("factor is approximate: the error is against the weighted sum that it stands for.")
     if tied:
         warnings.append(
-            f"In {tied} of {len(merged)} modules singular values are equal, so some axes of the core space are a "
+            f"In {tied} of {len(modules)} modules singular values are equal, so some axes of the core space are a "
             "convention; another convention would give another result there. Use space: delta to avoid it."
         )
     return MergeReport(
@@ -113,11 +139,8 @@ def _report(recipe: Recipe, found: Preflight, inputs: list[InputReport], merged:
         seed=recipe.seed,
         dtype=found.dtype,
         base_model=configs[0].base_model or "",
-        revision=next((config.revision for config in configs if config.revision), None),
+        revision=_revision(found),
         inputs=tuple(inputs),
-        modules={
-            name: ModuleReport(module.rank, module.energy_kept, module.error, module.norm)
-            for name, module in merged.items()
-        },
+        modules=modules,
         warnings=tuple(warnings),
     )

@@ -2,6 +2,7 @@
 
     adapter_file      what an adapter folder contains, without torch
     adapter_tensors   its factors as tensors, read and written
+    adapter_writer    the same written module by module
     model_file        what a full model's folder contains, without torch
     bundled           the default base, unpacked from a Python package
     base_folder       which folders may be loaded as a base

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from merging import Preflight, merge, preflight, recipe_from_weights
 from merging.cost import estimate_cost, operations_of
-from merging.reading import open_reader
+from merging.reading import one_thread, open_reader
 from merging.solve import DTYPES, merge_module
 from tests.merging.lora_files import random_factors, write_lora
 
@@ -63,7 +63,7 @@ def counted_operations(found: Preflight) -> float:
 
 
 def allocated_peak(work: Callable[[], object]) -> int:
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    with one_thread(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         work()
     events = sorted(seen.profiler.kineto_results.events(), key=lambda event: event.start_ns())
     held = highest = 0

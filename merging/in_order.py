@@ -1,0 +1,40 @@
+"""Several modules at once, their results in order: for work that must not depend on how many threads there are."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """The function's results, in the order of the items.
+
+    Every item is worked on by one thread, whose torch uses no others, so the results are the same with any number of
+    workers. At most one item more than there are workers is begun or done and not yet taken, so memory stays small
+    however many there are.
+
+    Args:
+        function: must not change what another item's call reads.
+        items: taken from as they are needed.
+        workers: threads; 1 is the caller's own.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers, "merge", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for each in pending:
+                each.cancel()
