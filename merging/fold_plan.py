@@ -94,7 +94,7 @@ class FoldPlan:
 
 
 def plan_fold(
-    base_dir: Path,
+    base_dir: Path | None,
     inputs: Sequence[FoldInput],
     out_dir: Path | None = None,
     *,
@@ -103,10 +103,11 @@ def plan_fold(
 ) -> FoldPlan:
     """Everything that stands against a fold, and what it would make. Never raises for what a user can cause.
 
-    Arguments as for `merging.fold`; without `out_dir` the place and the free space are not looked at.
+    Arguments as for `merging.fold`. Without `base_dir` only the adapters are looked at; without `out_dir` the place and
+    the free space are not.
     """
     try:
-        model = open_model(base_dir)
+        model = open_model(base_dir) if base_dir else None
         if dtype not in (None, *DTYPES):
             raise ParameterError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype}.")
     except ProblemsError as error:
@@ -116,14 +117,15 @@ def plan_fold(
     adapters, weights, problems = _open_all(inputs)
     if len(adapters) > 1:
         problems += joint_problems(adapters)
-    if model.is_quantized:
+    if model and model.is_quantized:
         problems.append("The base is quantised, and a fold needs its 16-bit or 32-bit weights. Choose those as base.")
     problems += place_problems(out_dir) if out_dir is not None else []
     plans: list[TensorPlan] = []
     is_untied = False
-    if not problems:
+    if model and not problems:
         plans, is_untied, problems = _plan_tensors(model, adapters, weights, dtype=dtype, untie=untie)
-    plan = FoldPlan((), tuple(_warnings(model, adapters)), model, adapters, weights, tuple(plans), dtype, is_untied)
+    warnings = tuple(_warnings(model, adapters)) if model else ()
+    plan = FoldPlan((), warnings, model, adapters, weights, tuple(plans), dtype, is_untied)
     if out_dir is not None and not problems:
         problems = space_problems(out_dir, plan.size_bytes)
     return replace(plan, problems=tuple(dict.fromkeys(problems)), tensors=() if problems else plan.tensors)

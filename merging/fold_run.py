@@ -83,6 +83,7 @@ def fold(
     base_model: str | None = None,
     revision: str | None = None,
     recipe: str | None = None,
+    notes: Sequence[str] = (),
     emit: Emit = ignore_event,
 ) -> FoldReport:
     """Write the base with adapters folded in as a full model at `out_dir`, and report what was done.
@@ -96,6 +97,7 @@ def fold(
         untie: give the output layer weights of its own where an adapter changes it or the embeddings and the base
             has one matrix for both.
         base_model, revision: what the report calls the base; by default what the adapters say.
+        notes: what else the report is to say among its warnings.
         recipe: what recipe.yaml is to hold; none is written without it.
         emit: told of progress, one event per tensor, and of warnings.
 
@@ -115,7 +117,7 @@ def fold(
         files = [_open_weights(stack, adapter) for adapter in plan.adapters.values()]
         names = _write(staging, plan, files, shard_bytes, emit)
         _write_side_files(staging, plan.model, plan)
-        report = _report(plan, names, base_model, revision)
+        report = _report(plan, names, base_model, revision, notes)
         (staging / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
         if recipe is not None:
             (staging / "recipe.yaml").write_text(recipe, encoding="utf-8")
@@ -186,7 +188,9 @@ def _write_side_files(staging: Path, model: ModelFile, plan: FoldPlan) -> None:
         (staging / "config.json").write_text(text, encoding="utf-8")
 
 
-def _report(plan: FoldPlan, files: Sequence[str], base_model: str | None, revision: str | None) -> FoldReport:
+def _report(
+    plan: FoldPlan, files: Sequence[str], base_model: str | None, revision: str | None, notes: Sequence[str]
+) -> FoldReport:
     configs = [adapter.config for adapter in plan.adapters.values()]
     sizes: dict[str, int] = {}
     for each in plan.tensors:
@@ -201,7 +205,7 @@ def _report(plan: FoldPlan, files: Sequence[str], base_model: str | None, revisi
         is_untied=plan.is_untied,
         size_bytes=plan.size_bytes,
         files=tuple(files),
-        warnings=plan.warnings,
+        warnings=(*plan.warnings, *notes),
     )
 
 

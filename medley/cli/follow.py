@@ -46,7 +46,7 @@ def submit(spec: "JobSpec", *, in_background: bool, as_json: bool) -> None:
         print_json(job_json(ended))
     must_be_done(ended)
     if not as_json:
-        click.echo(f"Done: {ended.output_name} (sha256:{(ended.result or '')[:8]}).")
+        click.echo(f"Done: {ended.output_name} (sha256:{ended.result[:8]})." if ended.result else "Done.")
 
 
 def report_start(job: "Job", *, as_json: bool) -> None:

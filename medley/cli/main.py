@@ -40,6 +40,7 @@ COMMANDS: dict[str, Entry] = {
     "score": Entry("medley.cli.score", "score", "Score answers with a reward model or a reward function."),
     "merge": Entry("medley.cli.merge", "merge", "Merge adapters into a new one, exactly."),
     "extract": Entry("medley.cli.extract", "extract", "Make an adapter from the difference of two full models."),
+    "fold": Entry("medley.cli.fold", "fold", "Fold an adapter or a blend into its base: a full model."),
     "chat": Entry("medley.cli.chat", "chat", "Talk to one or several adapters."),
     "compare": Entry("medley.cli.compare", "compare", "Answer the same prompts with several adapters, side by side."),
     "compare-types": Entry(

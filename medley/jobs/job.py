@@ -26,7 +26,7 @@ class Job:
         pid, process_start: the worker, as long as it has one.
         stop_requested: when somebody asked it to stop, or None.
         error: why it failed or got lost, in the user's words.
-        result: the id of the version it published.
+        result: the id of the version it published, or None where it published none.
         resumed_from: the job that this one retries.
         folder: holds spec.yaml, events.jsonl, log.txt and out/.
     """

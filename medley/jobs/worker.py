@@ -27,10 +27,11 @@ from medley.jobs.spec import parse_spec
 from medley.jobs.store import JobStore
 from medley.jobs.work import JobStopped, JobWork
 
-RUNNERS = {  # kind of job -> module with `run(work) -> id of the published version`
+RUNNERS = {  # kind of job -> module with `run(work) -> id of the published version`, or None
     "train": "medley.jobs.run_train",
     "merge": "medley.jobs.run_merge",
     "extract": "medley.jobs.run_extract",
+    "fold": "medley.jobs.run_fold",
     "import": "medley.jobs.run_import",
     "mix": "medley.jobs.run_mix",
     "compare-types": "medley.jobs.run_compare_types",
@@ -114,7 +115,8 @@ def _run(store: JobStore, job: Job, events: EventLog, should_stop: threading.Eve
     )
     work.emit_or_stop("progress", step=0, total=0, text="Starting")
     result = importlib.import_module(RUNNERS[work.spec.kind]).run(work)
-    emit("artifact", id=result, name=work.spec.output_name)
+    if result is not None:  # None: a folder was written, and nothing registered
+        emit("artifact", id=result, name=work.spec.output_name)
     for folder in (work.out_dir, *work.earlier):  # checkpoints are several times the size of what was published
         shutil.rmtree(folder, ignore_errors=True)
     store.finish(job, "done", result=result)
