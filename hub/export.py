@@ -1,4 +1,4 @@
-"""An adapter out of the registry: a folder or a zip that any peft loads, checked while it is copied.
+"""An adapter or a model out of the registry: a folder or a zip that peft or transformers load, checked on the way.
 
 It appears by one rename, so a killed export leaves at most a hidden temporary file beside the target; what is there
 already is never overwritten.
@@ -22,25 +22,26 @@ from medley.errors import ConflictError, StorageError
 NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP)  # what FAT and some network drives answer
 
 
-def export_adapter(registry: Registry, ref: str, out: Path) -> Path:
-    """The folder, or the zip where `out` ends in .zip, that now holds the adapter's files.
+def export_version(registry: Registry, ref: str, out: Path, *, kind: str) -> Path:
+    """The folder, or the zip where `out` ends in .zip, that now holds the version's files.
 
     Args:
-        ref: the adapter's name, version, alias or id.
+        ref: its name, version, alias or id.
+        kind: what it must be: an adapter, a model, …
         out: must not exist; its parent folder must.
 
     Raises:
-        NotFoundError: there is no such adapter.
+        NotFoundError: there is no such version of that kind.
         ConflictError: `out` exists.
         StorageError: a damaged version, no space or no permission. Nothing is at `out` then.
     """
-    version = registry.get(ref, kind="adapter")
+    version = registry.get(ref, kind=kind)
     out = out.absolute()
     if os.path.lexists(out):
         raise _taken(out)
     try:
         with tempfile.TemporaryDirectory(prefix=".medley-", dir=out.parent, ignore_cleanup_errors=True) as temporary:
-            folder = Path(temporary) / "adapter"
+            folder = Path(temporary) / kind
             copy_checked(version, registry.files(version.id), folder)
             if out.suffix.lower() == ".zip":
                 _publish_archive(folder, out)

@@ -12,11 +12,11 @@ from medley.cli.output import (
     json_option,
     print_facts,
     print_json,
-    print_table,
     size_text,
     time_text,
 )
-from medley.cli.versions import as_json_row, print_lineage, print_report, print_versions
+from medley.cli.version_commands import add_version_commands
+from medley.cli.versions import as_json_row, parents_text, print_version, version_json
 
 if TYPE_CHECKING:
     from hub import Registry, Version
@@ -26,16 +26,6 @@ if TYPE_CHECKING:
 @click.group()
 def adapter() -> None:
     """Adapters: list, show, import, export, verify, alias, lineage, rm."""
-
-
-@adapter.command("list")
-@click.option("--limit", default=50, type=click.IntRange(min=1), help="Newest names shown. Default 50.")
-@click.option("--all", "show_all", is_flag=True, help="Show every name.")
-@click.option("--search", default="", help="Only names that contain this.")
-@json_option
-def list_adapters(limit: int, show_all: bool, search: str, as_json: bool) -> None:
-    """The newest version of each adapter, newest first."""
-    print_versions("adapter", limit=None if show_all else limit, search=search, as_json=as_json)
 
 
 @adapter.command()
@@ -60,7 +50,8 @@ def show(name: str, as_json: bool) -> None:
 def show_version(registry: "Registry", version: "Version") -> None:
     """What the registry knows of it: facts, measurements and the recipe that made it."""
     facts = version.metadata
-    print_facts(
+    print_version(
+        version,
         {
             "adapter": version.label,
             **_reward_facts(version),
@@ -75,15 +66,10 @@ def show_version(registry: "Registry", version: "Version") -> None:
             **_size_facts(facts),
             "licence": facts.get("licence"),
             "created": f"{time_text(version.created)} ({age_text(version.created)})",
-            "parents": [f"{parent.label} ({role})" for role, parent in registry.parents(version.id) if parent],
+            "parents": parents_text(registry, version),
             "notes": facts.get("notes"),
-        }
+        },
     )
-    if facts.get("metrics"):
-        click.echo()
-        print_table(["metric", "value"], [(key, _number_text(value)) for key, value in facts["metrics"].items()])
-    if version.recipe:
-        click.echo(f"\n{version.recipe.rstrip()}")
 
 
 def _reward_facts(version: "Version") -> dict[str, object]:
@@ -96,24 +82,6 @@ def _reward_facts(version: "Version") -> dict[str, object]:
         "kind": WHAT_IT_IS,
         "judges": judged(version.metadata) or "not measured on held-out pairs",
         "use": how_to_use(version),
-    }
-
-
-def version_json(registry: "Registry", version: "Version") -> dict[str, Any]:
-    """What `show --json` prints of a version."""
-    return {
-        **as_json_row(version),
-        "base_revision": version.base_revision,
-        "size_bytes": version.size_bytes,
-        "metadata": version.metadata,
-        "recipe": version.recipe,
-        "parents": [
-            {"role": role, "id": parent.id, "name": parent.label}
-            for role, parent in registry.parents(version.id)
-            if parent
-        ],
-        "versions": [each.number for each in registry.versions(version.name)],
-        "files": [entry.path for entry in registry.files(version.id)],
     }
 
 
@@ -159,10 +127,6 @@ def _size_facts(facts: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def _number_text(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 @adapter.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="Name in the registry.")
@@ -193,75 +157,9 @@ def import_(source: Path, name: str, base: str | None, as_json: bool) -> None:
 def export(name: str, out: Path) -> None:
     """Copy an adapter to a new folder, or to a .zip."""
     from hub import open_registry
-    from hub.export import export_adapter
+    from hub.export import export_version
 
-    click.echo(f"Wrote {export_adapter(open_registry(), name, out)}.")
-
-
-@adapter.command()
-@click.argument("name", required=False)
-@click.option("--all", "every", is_flag=True, help="Check every version of every adapter.")
-@json_option
-def verify(name: str | None, every: bool, as_json: bool) -> None:
-    """Re-hash an adapter's files; exit code 1 when one is missing, changed or extra."""
-    from hub import VerifyReport, open_registry
-
-    if (name is None) != every:
-        raise click.UsageError("Give either a NAME or --all.")
-    registry = open_registry()
-    if name is not None:
-        ids = [registry.get(name, kind="adapter").id]
-    else:
-        names = [each.name for each in registry.list("adapter", limit=None)]
-        ids = list(dict.fromkeys(version.id for each in names for version in registry.versions(each)))
-    problems = [problem for id in ids for problem in registry.verify(id).problems]
-    print_report(VerifyReport(len(ids), problems, []), as_json=as_json)
+    click.echo(f"Wrote {export_version(open_registry(), name, out, kind='adapter')}.")
 
 
-@adapter.command()
-@click.argument("name")
-@click.argument("alias_name", metavar="ALIAS")
-@click.option("--remove", is_flag=True, help="Take the alias away.")
-@click.option("--history", is_flag=True, help="Show where it has pointed.")
-def alias(name: str, alias_name: str, remove: bool, history: bool) -> None:
-    """Point ALIAS (for example production) at a version: medley adapter alias pirate:v3 production."""
-    from hub import open_registry
-
-    registry = open_registry()
-    version = registry.get(name, kind="adapter")
-    if history:
-        for move in registry.alias_history(version.name, alias_name):
-            click.echo(f"{time_text(move.time)}  {f'v{move.to_number}' if move.to_number else 'removed'}")
-    elif remove:
-        registry.remove_alias(version.name, alias_name)
-        click.echo(f"{version.name}:{alias_name} is gone.")
-    else:
-        registry.set_alias(version.name, alias_name, version.number)
-        click.echo(f"{version.name}:{alias_name} -> v{version.number}")
-
-
-@adapter.command()
-@click.argument("name")
-@json_option
-def lineage(name: str, as_json: bool) -> None:
-    """What an adapter was made from, and what was made from it."""
-    from hub import open_registry
-
-    registry = open_registry()
-    print_lineage(registry, registry.get(name, kind="adapter"), as_json=as_json)
-
-
-@adapter.command()
-@click.argument("name")
-@click.option("--force", is_flag=True, help="Even if something was made from it or an alias points at it.")
-@click.option("--undo", is_flag=True, help="Bring a removed version (NAME:v3) back.")
-def rm(name: str, force: bool, undo: bool) -> None:
-    """Hide a version; `medley registry gc` deletes what was hidden for an hour."""
-    from hub import open_registry
-
-    registry = open_registry()
-    if undo:
-        click.echo(f"{registry.restore(name).label} is back.")
-        return
-    removed = registry.remove(registry.get(name, kind="adapter").label, force=force)
-    click.echo(f"Hid {removed.label}. Bring it back with: medley adapter rm {removed.label} --undo")
+add_version_commands(adapter, "adapter", example="pirate")

@@ -1,11 +1,12 @@
 """What every noun says of versions: rows, problems found by verify, lineage."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from medley.cli.output import age_text, base_text, count_of, print_json, print_table
+from medley.cli.output import age_text, base_text, count_of, print_facts, print_json, print_table
 from medley.errors import ProblemsError
 
 if TYPE_CHECKING:
@@ -24,6 +25,44 @@ def as_json_row(version: "Version") -> dict[str, Any]:
         "created": version.created,
         "aliases": list(version.aliases),
     }
+
+
+def version_json(registry: "Registry", version: "Version") -> dict[str, Any]:
+    """What `show --json` prints of a version."""
+    return {
+        **as_json_row(version),
+        "base_revision": version.base_revision,
+        "size_bytes": version.size_bytes,
+        "metadata": version.metadata,
+        "recipe": version.recipe,
+        "parents": [
+            {"role": role, "id": parent.id, "name": parent.label}
+            for role, parent in registry.parents(version.id)
+            if parent
+        ],
+        "versions": [each.number for each in registry.versions(version.name)],
+        "files": [entry.path for entry in registry.files(version.id)],
+    }
+
+
+def parents_text(registry: "Registry", version: "Version") -> list[str]:
+    """`left:v1 (input)` for each known parent."""
+    return [f"{parent.label} ({role})" for role, parent in registry.parents(version.id) if parent]
+
+
+def print_version(version: "Version", facts: Mapping[str, object]) -> None:
+    """The facts of a version, what was measured on it, and the recipe that made it."""
+    print_facts(facts)
+    metrics = version.metadata.get("metrics")
+    if metrics:
+        click.echo()
+        print_table(["metric", "value"], [(key, _number_text(value)) for key, value in metrics.items()])
+    if version.recipe:
+        click.echo(f"\n{version.recipe.rstrip()}")
+
+
+def _number_text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def print_versions(kind: str, *, limit: int | None, search: str = "", as_json: bool = False) -> None:

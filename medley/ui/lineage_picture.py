@@ -99,9 +99,9 @@ def _box(version: Version, at: tuple[float, float], *, is_here: bool) -> str:
 
 
 def kind_text(version: Version) -> str:
-    """The kind, and for an adapter how it was made: "adapter · merge (ties)"."""
+    """The kind, and for an adapter or a model how it was made: "adapter · merge (ties)", "model · fold"."""
     trainer = version.metadata.get("trainer")
-    if version.kind != "adapter" or not trainer:
+    if version.kind not in ("adapter", "model") or not trainer:
         return version.kind
     method = version.metadata.get("method")
-    return f"adapter · {trainer}" + (f" ({method})" if method and trainer == "merge" else "")
+    return f"{version.kind} · {trainer}" + (f" ({method})" if method and trainer == "merge" else "")

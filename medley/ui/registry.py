@@ -87,7 +87,7 @@ def measured(version: Version) -> str:
     if version.kind == "dataset":
         rows = version.metadata.get("rows")
         return f"{count_text(rows)} rows" if isinstance(rows, (int, float)) else ""
-    if version.kind == "base":
+    if version.kind in ("base", "model"):
         parameters = version.metadata.get("parameters")
         return f"{count_text(parameters)} parameters" if parameters else ""
     metrics = version.metadata.get("metrics") or {}

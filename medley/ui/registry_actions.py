@@ -89,7 +89,7 @@ def next_steps(workspace: Workspace, reference: str) -> str:
             markup.button_link("data", "Look at the rows", {"name": version.label}),
             markup.button_link("train", "Train on it", {"data": version.label}),
         ]
-    if version.kind == "base":
+    if version.kind in ("base", "model"):
         ways = [markup.button_link("train", "Train on it", {"base": version.label})]
     return f'<div class="m-side">{"".join(ways)}</div>' if ways else ""
 
@@ -107,14 +107,15 @@ def verify_version(workspace: Workspace, reference: str) -> str:
 
 
 def export_version(workspace: Workspace, reference: str) -> tuple[Any, str]:
-    """A zip of the adapter for download, made in a folder of its own."""
+    """A zip of the adapter or the model for download, made in a folder of its own."""
 
     def make() -> Path:
-        from hub.export import export_adapter
+        from hub.export import export_version
 
-        version = workspace.version(reference, "adapter")
+        version = workspace.version(reference)
+        kind = "model" if version.kind == "model" else "adapter"  # others are refused by the export
         out = Path(tempfile.mkdtemp(prefix="medley-export-")) / f"{version.name}-v{version.number}.zip"
-        return export_adapter(workspace.registry, version.label, out)
+        return export_version(workspace.registry, version.label, out, kind=kind)
 
     path, notice = attempt(make)
     if path is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hub import Registry, Version
-from hub.export import export_adapter
+from hub.export import export_version
 from hub.intake import import_adapter
 from medley.errors import ConflictError, NotFoundError, StorageError
 from tests.lm.adapter_writing import write_adapter
@@ -31,7 +31,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_folder(registry: Registry, version: Version, outside: Path) -> None:
-    out = export_adapter(registry, "pirate", outside / "copy")
+    out = export_version(registry, "pirate", outside / "copy", kind="adapter")
     assert out == outside / "copy"
     assert contents(out) == contents(version.path)
     assert [path.name for path in outside.iterdir()] == ["copy"]
@@ -39,7 +39,7 @@ def test_a_folder(registry: Registry, version: Version, outside: Path) -> None:
 
 
 def test_a_zip_that_comes_back_in_as_the_same_version(registry: Registry, version: Version, outside: Path) -> None:
-    out = export_adapter(registry, "pirate:v1", outside / "copy.zip")
+    out = export_version(registry, "pirate:v1", outside / "copy.zip", kind="adapter")
     assert [path.name for path in outside.iterdir()] == ["copy.zip"]
     with zipfile.ZipFile(out) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == contents(version.path)
@@ -52,7 +52,8 @@ def test_peft_loads_what_was_exported(registry: Registry, tiny_base: Path, make_
 
     import_adapter(registry, make_adapter("real"), "real")  # type: ignore[operator]
     model = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(tiny_base), export_adapter(registry, "real", outside / "real")
+        AutoModelForCausalLM.from_pretrained(tiny_base),
+        export_version(registry, "real", outside / "real", kind="adapter"),
     )
     assert model.peft_config["default"].r == 4
 
@@ -61,15 +62,15 @@ def test_peft_loads_what_was_exported(registry: Registry, tiny_base: Path, make_
 def test_nothing_is_overwritten(registry: Registry, version: Version, outside: Path, name: str) -> None:
     (outside / name).write_text("mine")
     with pytest.raises(ConflictError, match=r"exists already\. Choose another place; nothing is overwritten\.$"):
-        export_adapter(registry, "pirate", outside / name)
+        export_version(registry, "pirate", outside / name, kind="adapter")
     (outside / name).unlink()
     (outside / name).symlink_to("nowhere")
     with pytest.raises(ConflictError):
-        export_adapter(registry, "pirate", outside / name)
+        export_version(registry, "pirate", outside / name, kind="adapter")
     (outside / name).unlink()
     (outside / name).mkdir()
     with pytest.raises(ConflictError):
-        export_adapter(registry, "pirate", outside / name)
+        export_version(registry, "pirate", outside / name, kind="adapter")
     assert contents(outside / name) == {}
 
 
@@ -80,13 +81,13 @@ def test_damage_is_found_while_copying(registry: Registry, version: Version, out
     data = weights.read_bytes()
     weights.write_bytes(data[:-1] + b"\x01")
     with pytest.raises(StorageError, match=r"adapter_model.safetensors of pirate:v1 is damaged\. Run `medley registry"):
-        export_adapter(registry, "pirate", outside / name)
+        export_version(registry, "pirate", outside / name, kind="adapter")
     assert list(outside.iterdir()) == []
 
 
 def test_no_such_adapter_and_no_such_place(registry: Registry, version: Version, outside: Path) -> None:
     with pytest.raises(NotFoundError):
-        export_adapter(registry, "pirat", outside / "copy")
+        export_version(registry, "pirat", outside / "copy", kind="adapter")
     with pytest.raises(StorageError, match=r"^pirate:v1 was not exported to .*: No such file or directory\.$"):
-        export_adapter(registry, "pirate", outside / "nowhere" / "copy")
+        export_version(registry, "pirate", outside / "nowhere" / "copy", kind="adapter")
     assert list(outside.iterdir()) == []

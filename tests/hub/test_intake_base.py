@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hub import Registry
-from hub.export import export_adapter
+from hub.export import export_version
 from hub.intake import import_adapter
 from medley.errors import AdapterFormatError, InvalidNameError, NotFoundError
 from tests.lm.adapter_writing import write_adapter
@@ -96,7 +96,7 @@ def test_a_base_without_hub_id_is_known_by_its_digest(registry: Registry, pirate
     assert version.base == f"folder:{'ab' * 32}"
     config = json.loads((version.path / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == f"folder:{'ab' * 32}"
-    out = export_adapter(registry, "pirate", tmp_path / "out.zip")
+    out = export_version(registry, "pirate", tmp_path / "out.zip", kind="adapter")
     assert import_adapter(registry, out, "again")[0].id == version.id
 
 
