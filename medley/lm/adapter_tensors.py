@@ -124,7 +124,15 @@ def write_adapter(
     Raises:
         ParameterError: no modules, an unknown dtype, factors that do not fit, values not finite in `dtype`.
     """
-    said = {"base_model": base_model, "revision": revision, "target_modules": target_modules, "task_type": task_type}
-    with AdapterWriter(folder, list(factors), dtype=dtype, **said) as writer:
+    with AdapterWriter(
+        folder,
+        list(factors),
+        base_model=base_model,
+        revision=revision,
+        dtype=dtype,
+        target_modules=target_modules,
+        task_type=task_type,
+        saved_tensors=saved_tensors,
+    ) as writer:
         for name in writer.names:
             writer.add(name, *factors[name])

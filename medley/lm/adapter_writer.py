@@ -40,6 +40,7 @@ class AdapterWriter:
         dtype: torch.dtype = torch.float32,
         target_modules: tuple[str, ...] = (),
         task_type: str | None = "CAUSAL_LM",
+        saved_tensors: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         """Args as those of `write_adapter`; `names` are the modules that will be added."""
         if not names:
@@ -48,10 +49,12 @@ class AdapterWriter:
             raise ParameterError(f"An adapter's dtype must be float32, bfloat16 or float16, got {dtype}.")
         self.folder, self.dtype, self.names = folder, dtype, sorted(names)
         self.said = base_model, revision, target_modules, task_type
+        self.saved = dict(saved_tensors or {})
         self.ranks: dict[str, int] = {}
         self.entries: dict[str, dict[str, Any]] = {}
-        largest = _entry(dtype, LARGEST_SIZE, LARGEST_SIZE, LARGEST_PLACE)
-        header = _header({_key(name, side): largest for name in self.names for side in "AB"})
+        largest = {_key(name, side): (LARGEST_SIZE, LARGEST_SIZE) for name in self.names for side in "AB"}
+        largest |= {PREFIX + name: tuple(tensor.shape) for name, tensor in self.saved.items()}
+        header = _header({key: _entry(dtype, shape, LARGEST_PLACE) for key, shape in largest.items()})
         self.header_bytes = len(header) + -len(header) % 8
         self.position = 0
 
@@ -64,11 +67,15 @@ class AdapterWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self.file:
-            if error is None:
-                self._finish()
-                return
-        (self.folder / WEIGHTS_FILE).unlink()
+        is_whole = False
+        try:
+            with self.file:
+                if error is None:
+                    self._finish()
+                    is_whole = True
+        finally:
+            if not is_whole:
+                (self.folder / WEIGHTS_FILE).unlink()
 
     def add(self, name: str, b: torch.Tensor, a: torch.Tensor) -> None:
         """Cast and write one module's (B, A), the scale in B; the next in the order of the names.
@@ -79,20 +86,27 @@ class AdapterWriter:
         assert name == self.names[len(self.ranks)], f"{name} is not the next module"
         b, a = _storable(name, b, a, self.dtype)
         self.ranks[name] = a.shape[0]
-        for side, factor in (("A", a), ("B", b)):
-            self.entries[_key(name, side)] = _entry(self.dtype, *factor.shape, self.position)
-            data = memoryview(factor.view(-1).view(torch.uint8).numpy())
-            self.position += len(data)
-            while data:
-                data = data[self.file.write(data) :]
+        self._append(_key(name, "A"), a)
+        self._append(_key(name, "B"), b)
+
+    def _append(self, key: str, values: torch.Tensor) -> None:
+        self.entries[key] = _entry(self.dtype, tuple(values.shape), self.position)
+        data = memoryview(values.view(-1).view(torch.uint8).numpy())
+        self.position += len(data)
+        while data:
+            data = data[self.file.write(data) :]
 
     def _finish(self) -> None:
         assert len(self.ranks) == len(self.names), "modules are missing"
+        for name, tensor in self.saved.items():
+            values = _finite(f"The values of {name}", tensor.detach().to("cpu", self.dtype).contiguous())
+            self._append(PREFIX + name, values)
         header = _header(self.entries).ljust(self.header_bytes)
         self.file.seek(0)
         self.file.write(len(header).to_bytes(8, "little") + header)
         base_model, revision, target_modules, task_type = self.said
         config = _config(self.ranks, base_model, revision, target_modules, task_type)
+        config["modules_to_save"] = sorted({name.rpartition(".")[0] for name in self.saved}) or None
         (self.folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -100,9 +114,9 @@ def _key(name: str, side: str) -> str:
     return f"{PREFIX}{name}.lora_{side}.weight"
 
 
-def _entry(dtype: torch.dtype, rows: int, columns: int, start: int) -> dict[str, Any]:
-    end = start + rows * columns * dtype.itemsize
-    return {"dtype": DTYPE_NAMES[dtype], "shape": [rows, columns], "data_offsets": [start, end]}
+def _entry(dtype: torch.dtype, shape: tuple[int, ...], start: int) -> dict[str, Any]:
+    end = start + math.prod(shape) * dtype.itemsize
+    return {"dtype": DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
 
 
 def _header(entries: Mapping[str, dict[str, Any]]) -> bytes:
@@ -119,10 +133,14 @@ def _storable(name: str, b: torch.Tensor, a: torch.Tensor, dtype: torch.dtype) -
         raise ParameterError(f"The factors of {name} do not fit: B is {tuple(b.shape)}, A is {tuple(a.shape)}.")
     if a.shape[0] == 0:
         b, a = b.new_zeros(b.shape[0], 1), a.new_zeros(1, a.shape[1])
-    b, a = (factor.detach().to("cpu", dtype).contiguous() for factor in (b, a))
-    if not (is_finite(b) and is_finite(a)):
-        raise ParameterError(f"The factors of {name} are not finite in {str(dtype).removeprefix('torch.')}.")
+    b, a = (_finite(f"The factors of {name}", each.detach().to("cpu", dtype).contiguous()) for each in (b, a))
     return b, a
+
+
+def _finite(what: str, values: torch.Tensor) -> torch.Tensor:
+    if not is_finite(values):
+        raise ParameterError(f"{what} are not finite in {str(values.dtype).removeprefix('torch.')}.")
+    return values
 
 
 def _config(
