@@ -65,8 +65,8 @@ def _is_merge_recipe(recipe: str | None) -> bool:
 
 
 def ran_mergekit(version: "Version") -> bool:
-    """Whether mergekit computed it, as the job noted."""
-    return version.metadata.get("engine") == "mergekit"
+    """Whether mergekit computed it: merges of full models run on mergekit, whatever the method."""
+    return version.metadata.get("trainer") == "merge"
 
 
 def _hub_id_of(parent: "Version") -> str | None:

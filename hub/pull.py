@@ -1,52 +1,31 @@
-"""An adapter from the Hub into the registry: pinned to a commit, listed before it is fetched, checked like any import.
+"""An adapter, a model or a dataset from the Hub into the registry: pinned to a commit, checked like any import.
 
-Only files on the allow-list are downloaded, into a temporary folder; their hashes are compared with the Hub's, because
-the client itself checks nothing but sizes. Then it goes the way of every folder, through `hub.intake`.
+What a commit holds is listed before anything is fetched (fetch.py). The files then go the way of every folder of their
+kind: through `hub.intake`, `hub.intake_model` or `hub.intake_dataset`. Large ones wait on the registry's own disk, and
+whatever happens in between, nothing is left of them.
 """
 
+import shutil
 import tempfile
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from hub.allow_list import MAX_ENTRIES, Entry, sort_entries
-from hub.deadline import Deadline, default_timeout_s, run_within
+from hub.deadline import default_timeout_s, run_within
+from hub.fetch import Fetch, Listing
+from hub.intake_model import Describe, check_model, nothing_more, publish_checked
 from hub.names import check_name
-from hub.remote import (
-    Token,
-    checked_repo_id,
-    checked_token,
-    open_client,
-    plain_errors,
-    quiet_client,
-    same_as_listed,
-    with_retries,
-)
-from medley.errors import HubError
+from hub.remote import checked_repo_id, checked_token, quiet_client
+from medley.errors import StorageError
 from medley.events import Emit, ignore_event
-from medley.lm.adapter_file import CONFIG_FILE, WEIGHTS_FILE, file_sha256
 
 if TYPE_CHECKING:
-    from huggingface_hub import RepoFile
-
+    from hub.intake_dataset import RowsReader
     from hub.records import Version
     from hub.registry import Registry
 
 LISTING_TIMEOUT_S = 120.0
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A commit of a repo: the files to fetch, and the names of what is left there."""
-
-    commit: str
-    files: tuple["RepoFile", ...]
-    left_out: tuple[str, ...]
-
-    @property
-    def total_bytes(self) -> int:
-        return sum(file.size for file in self.files)
 
 
 def pull(
@@ -54,106 +33,116 @@ def pull(
     repo_id: str,
     name: str,
     *,
+    kind: str | None = None,
     revision: str | None = None,
     token: str | bool | None = False,
     base: str | None = None,
     base_revision: str | None = None,
+    rows: "RowsReader | None" = None,
+    describe: Describe = nothing_more,
     endpoint: str | None = None,
     emit: Emit = ignore_event,
     timeout_s: float | None = None,
 ) -> "Version":
-    """The version that now holds the adapter of a Hub repo; `metadata["source"]` says which commit it is.
+    """The version that now holds what a Hub repo has; `metadata["source"]` says which commit it is.
 
     Args:
         name: its name in the registry.
+        kind: "adapter", "model" or "dataset"; told from the repo when not given.
         revision: a branch, tag or commit; the default branch otherwise.
         token: for private and gated repos; without one the request is anonymous, never the machine's own login.
         base: the base model, where the adapter's configuration names a path.
         base_revision: of that base.
+        rows: how rows are read; needed for datasets.
+        describe: gives further metadata for the checked files of a full model.
         timeout_s: when to give up, in seconds, for the listing and again for the files; by default two minutes, and
             three and what a slow line needs for the bytes.
 
     Raises:
         HubError: the Hub refuses, is out of reach, or sends other bytes than it promised.
-        AdapterFormatError, ProblemsError: it is no adapter that we take; nothing is downloaded or kept then.
+        AdapterFormatError, ProblemsError: it is nothing that we take; nothing is downloaded or kept then.
+        DatasetError: rows that cannot be used.
+        StorageError: no space for the files.
     """
-    from hub.intake import import_adapter
-
     checked_repo_id(repo_id)
     check_name(name)
-    fetch = _Fetch(repo_id, revision, checked_token(token), endpoint, emit)
+    fetch = Fetch(repo_id, kind, revision, checked_token(token), endpoint, emit)
     late = f"The Hub did not send {repo_id} within {{:g}} seconds. Try again when the connection is better."
-    listing_s = timeout_s or LISTING_TIMEOUT_S
-    with quiet_client(), tempfile.TemporaryDirectory(prefix="medley-pull-", ignore_cleanup_errors=True) as temporary:
+    with quiet_client():
+        listing_s = timeout_s or LISTING_TIMEOUT_S
         listing = run_within(listing_s, fetch.listing, late.format(listing_s))
-        if listing.left_out:
-            emit("warning", text=f"Left out: {', '.join(listing.left_out)}.")
-        folder = Path(temporary) / repo_id.split("/")[1]
-        download_s = timeout_s or default_timeout_s(listing.total_bytes)
-        run_within(download_s, lambda deadline: fetch.download(listing, folder, deadline), late.format(download_s))
-        metadata = {"source": f"{repo_id}@{listing.commit}"}
-        version, left_out = import_adapter(
-            registry, folder, name, base=base, base_revision=base_revision, metadata=metadata
-        )
-    if left_out:
-        emit("warning", text=f"Left out: {', '.join(left_out)}.")
+        _tell_left_out(emit, listing.left_out)
+        with _waiting_room(registry, listing) as room:
+            folder = room / repo_id.split("/")[1]
+            if listing.is_ours:
+                download_s = timeout_s or default_timeout_s(listing.total_bytes)
+                too_late = late.format(download_s)
+                run_within(download_s, lambda deadline: fetch.download(listing, folder, deadline), too_late)
+            metadata = {"source": f"{repo_id}@{listing.commit}"}
+            if listing.kind == "adapter":
+                return _adapter(registry, folder, name, base, base_revision, metadata, emit)
+            if listing.kind == "model":
+                checked = check_model(folder, describe)
+                _tell_left_out(emit, checked.left_out)
+                return publish_checked(registry, "model", name, checked, metadata=metadata)
+            if rows is None:
+                raise ValueError("a dataset is pulled with a RowsReader")
+            return _dataset(registry, folder, name, listing, repo_id, metadata, rows)
+
+
+def _adapter(
+    registry: "Registry",
+    folder: Path,
+    name: str,
+    base: str | None,
+    base_revision: str | None,
+    metadata: dict[str, Any],
+    emit: Emit,
+) -> "Version":
+    from hub.intake import import_adapter
+
+    version, left_out = import_adapter(
+        registry, folder, name, base=base, base_revision=base_revision, metadata=metadata
+    )
+    _tell_left_out(emit, left_out)
     return version
 
 
-class _Fetch:
-    """The two steps of a pull that talk to the Hub."""
+def _dataset(
+    registry: "Registry",
+    folder: Path,
+    name: str,
+    listing: Listing,
+    repo_id: str,
+    metadata: dict[str, Any],
+    rows: "RowsReader",
+) -> "Version":
+    """Rows of ours as they are; those of others through the import that every file of rows goes through."""
+    from hub.intake_dataset import check_dataset
 
-    def __init__(self, repo_id: str, revision: str | None, token: Token, endpoint: str | None, emit: Emit) -> None:
-        self.repo_id, self.revision, self.emit = repo_id, revision, emit
-        self.token, self.api = token, open_client(token, endpoint)
+    if listing.is_ours:
+        return publish_checked(registry, "dataset", name, check_dataset(folder, rows), metadata=metadata)
+    recipe, facts = rows.fetch(repo_id, listing.commit, folder)
+    return registry.publish("dataset", name, folder, recipe=recipe, metadata={**facts, **metadata})
 
-    def listing(self, deadline: Deadline) -> Listing:
-        """What the revision's commit holds, sorted by the rules for every import."""
-        with plain_errors(self.repo_id, self.api, self.revision):
-            info = with_retries(deadline, lambda: self.api.model_info(self.repo_id, revision=self.revision))
-            files = with_retries(deadline, lambda: self.tree(info.sha))
-        if len(files) > MAX_ENTRIES:
-            raise HubError(f"{self.repo_id} has more than {MAX_ENTRIES:,} files, so it is no adapter.")
-        taken, left_out = sort_entries([_entry(file) for file in files], self.repo_id)
-        missing = [part for part in (CONFIG_FILE, WEIGHTS_FILE) if part not in taken]
-        if missing:
-            raise HubError(f"{self.repo_id} is not an adapter: it has no {' and no '.join(missing)}.")
-        return Listing(info.sha, tuple(file for file in files if file.path in taken), left_out)
 
-    def tree(self, commit: str) -> list["RepoFile"]:
-        entries = self.api.list_repo_tree(self.repo_id, recursive=True, revision=commit)
-        return [entry for entry in islice(entries, MAX_ENTRIES + 1) if hasattr(entry, "blob_id")]
+def _tell_left_out(emit: Emit, names: tuple[str, ...]) -> None:
+    if names:
+        emit("warning", text=f"Left out: {', '.join(names)}.")
 
-    def download(self, listing: Listing, folder: Path, deadline: Deadline) -> None:
-        """Fetch the listed files into `folder`, each compared with what the Hub says it is."""
-        staging = folder.with_name("staging")  # the client keeps its own notes beside what it downloads
-        folder.mkdir()
-        done = 0
-        for file in listing.files:
-            self.emit("progress", step=done, total=listing.total_bytes, text=f"Downloading {file.path}")
-            with plain_errors(self.repo_id, self.api, self.revision):
-                fetched = with_retries(deadline, lambda path=file.path: self.fetch(listing.commit, path, staging))
-            self.check(file, fetched)
-            deadline.check()
-            fetched.rename(folder / file.path)
-            done += file.size
 
-    def fetch(self, commit: str, path: str, staging: Path) -> Path:
-        return Path(self.api.hf_hub_download(self.repo_id, path, revision=commit, local_dir=staging, token=self.token))
-
-    def check(self, file: "RepoFile", fetched: Path) -> None:
-        """Compare with sha256 for large files and git's sha1 for the others, as the Hub lists them."""
-        is_same = same_as_listed(fetched, file_sha256(fetched), fetched.stat().st_size, file)
-        if not is_same:
-            raise HubError(
-                f"{file.path} of {self.repo_id} arrived with other bytes than the Hub lists (wrong hash). "
-                "Nothing was imported; try again."
+@contextmanager
+def _waiting_room(registry: "Registry", listing: Listing) -> Iterator[Path]:
+    """A folder for the files until they are published, gone after the block."""
+    if listing.kind == "adapter":
+        with tempfile.TemporaryDirectory(prefix="medley-pull-", ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary)
+        return
+    with registry.scratch() as scratch:
+        needed, free = 2 * listing.total_bytes, shutil.disk_usage(scratch).free
+        if needed > free:
+            raise StorageError(
+                f"The pull needs {needed:,} bytes for a while, but only {free:,} are free in {registry.home}. "
+                "Make room there, or set MEDLEY_HOME to another disk."
             )
-
-
-def _entry(file: "RepoFile") -> Entry:
-    return Entry(file.path, "file", file.size, _never_open)
-
-
-def _never_open() -> BinaryIO:
-    raise AssertionError("a listed file is downloaded, not opened")
+        yield scratch

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hub.deadline import default_timeout_s, run_within
 from hub.plan import PushPlan
+from hub.plan_texts import texts_of
 from hub.push_steps import PushResult, PushSteps
 from hub.remote import Token, checked_token, quiet_client
 from medley.errors import HubError, StorageError
@@ -62,9 +63,7 @@ def push(
 
 def _refuse_own_token(plan: PushPlan, token: Token) -> None:
     for name, content in plan.contents.items():
-        is_text = isinstance(content, bytes) or content.suffix != ".safetensors"
-        data = content if isinstance(content, bytes) else content.read_bytes() if is_text else b""
-        if str(token).encode() in data:
+        if any(str(token) in text for text in texts_of(name, content)):
             raise HubError(f"{name} holds the very token of this push. Remove it from there and revoke it.")
 
 

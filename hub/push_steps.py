@@ -17,7 +17,7 @@ from medley.errors import HubError
 from medley.events import Emit
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, ModelInfo, RepoFile
+    from huggingface_hub import CommitOperationAdd, DatasetInfo, ModelInfo, RepoFile
 
 MAX_LISTED = 20_000
 
@@ -61,7 +61,7 @@ class PushSteps:
             commit = head
             self.emit("progress", step=1, total=1, text=f"{self.plan.repo_id} has all of it: already published")
         self.set_tag(commit, tagged)
-        return PushResult(f"{self.api.endpoint}/{self.plan.repo_id}", commit, self.plan.tag, True, is_new)
+        return PushResult(f"{self.api.endpoint}/{self.plan.page}", commit, self.plan.tag, True, is_new)
 
     def ask(self, call: Callable[[], ResultT]) -> ResultT:
         """What the Hub answers; asked again where that is safe and may help."""
@@ -85,7 +85,7 @@ class PushSteps:
                 changed.append(file.path)
         if changed:
             raise HubError(
-                f"{', '.join(changed)} changed since the push was planned. Verify the adapter and plan again."
+                f"{', '.join(changed)} changed since the push was planned. Verify the {self.plan.kind} and plan again."
             )
         return operations
 
@@ -94,8 +94,8 @@ class PushSteps:
         plan = self.plan
         info = self.ask(self.existing_repo)
         if info is None:
-            self.ask(lambda: self.api.create_repo(plan.repo_id, private=plan.is_private, exist_ok=True))
-            info = self.ask(lambda: self.api.repo_info(plan.repo_id))
+            self.ask(self.make_repo)
+            info = self.ask(lambda: self.api.repo_info(plan.repo_id, repo_type=plan.repo_type))
         if plan.is_private and info.private is not True:
             raise HubError(
                 f"{plan.repo_id} is public on the Hub, but a private push was asked for. "
@@ -105,17 +105,23 @@ class PushSteps:
             self.emit("warning", text=f"{plan.repo_id} is private on the Hub and stays so.")
         return info.sha
 
-    def existing_repo(self) -> "ModelInfo | None":
+    def make_repo(self) -> None:
+        plan = self.plan
+        self.api.create_repo(plan.repo_id, repo_type=plan.repo_type, private=plan.is_private, exist_ok=True)
+
+    def existing_repo(self) -> "ModelInfo | DatasetInfo | None":
         """What the Hub says about the repo, or None if it shows none of this name."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
-            return self.api.repo_info(self.plan.repo_id)
+            return self.api.repo_info(self.plan.repo_id, repo_type=self.plan.repo_type)
         except RepositoryNotFoundError:
             return None
 
     def remote_files(self, commit: str) -> dict[str, "RepoFile"]:
-        entries = self.api.list_repo_tree(self.plan.repo_id, recursive=True, revision=commit)
+        entries = self.api.list_repo_tree(
+            self.plan.repo_id, repo_type=self.plan.repo_type, recursive=True, revision=commit
+        )
         return {entry.path: entry for entry in islice(entries, MAX_LISTED) if hasattr(entry, "blob_id")}
 
     def differences(self, commit: str, *, besides: str = "") -> list[str]:
@@ -128,13 +134,13 @@ class PushSteps:
         return same_as_listed(self.plan.contents[file.path], file.sha256, file.size_bytes, listed)
 
     def tagged_commit(self) -> str | None:
-        """The commit that the version's tag points at, if it exists; its adapter must be ours."""
-        refs = self.ask(lambda: self.api.list_repo_refs(self.plan.repo_id))
+        """The commit that the version's tag points at, if it exists; its files must be ours."""
+        refs = self.ask(lambda: self.api.list_repo_refs(self.plan.repo_id, repo_type=self.plan.repo_type))
         tagged = next((tag.target_commit for tag in refs.tags if tag.name == self.plan.tag), None)
         if tagged and self.differences(tagged, besides=CARD_FILE):
             raise HubError(
-                f"{self.plan.repo_id} has another adapter under the tag {self.plan.tag}, and tags stay where they are. "
-                "Push to another repo, or delete the tag on the Hub."
+                f"{self.plan.repo_id} has another {self.plan.kind} under the tag {self.plan.tag}, and tags stay where "
+                "they are. Push to another repo, or delete the tag on the Hub."
             )
         return tagged
 
@@ -146,7 +152,7 @@ class PushSteps:
             text = f"Uploading {operation.path_in_repo}"
             self.emit("progress", step=sent, total=self.plan.total_bytes, text=text)
             with plain_errors(self.plan.repo_id, self.api):
-                self.api.preupload_lfs_files(self.plan.repo_id, additions=[operation])
+                self.api.preupload_lfs_files(self.plan.repo_id, additions=[operation], repo_type=self.plan.repo_type)
             sent += operation.upload_info.size
         self.emit("progress", step=sent, total=self.plan.total_bytes, text="Committing")
 
@@ -161,6 +167,7 @@ class PushSteps:
                 return self.api.create_commit(
                     self.plan.repo_id,
                     operations,
+                    repo_type=self.plan.repo_type,
                     commit_message=f"Publish {self.plan.label}",
                     commit_description=f"sha256:{self.plan.version_id}",
                     parent_commit=head,
@@ -180,7 +187,7 @@ class PushSteps:
 
     def landed(self, head: str) -> str | None:
         """The newer head, if it holds all that we wanted to commit."""
-        now = self.ask(lambda: self.api.repo_info(self.plan.repo_id)).sha
+        now = self.ask(lambda: self.api.repo_info(self.plan.repo_id, repo_type=self.plan.repo_type)).sha
         return now if now != head and not self.differences(now) else None
 
     def check_arrived(self, commit: str) -> None:
@@ -195,11 +202,15 @@ class PushSteps:
         plan = self.plan
         if tagged is not None:
             if tagged != commit:
-                text = f"The tag {plan.tag} stays at {tagged[:8]}: the same adapter with an older card."
+                text = f"The tag {plan.tag} stays at {tagged[:8]}: the same {plan.kind} with an older card."
                 self.emit("warning", text=text)
             return
         try:
-            self.ask(lambda: self.api.create_tag(plan.repo_id, tag=plan.tag, revision=commit, exist_ok=True))
+            self.ask(
+                lambda: self.api.create_tag(
+                    plan.repo_id, tag=plan.tag, revision=commit, repo_type=plan.repo_type, exist_ok=True
+                )
+            )
         except HubError as error:
             text = (
                 f"{plan.repo_id} is published at {commit[:8]}, but not tagged {plan.tag}: {error} Push again to tag it."

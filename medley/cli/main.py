@@ -49,8 +49,8 @@ COMMANDS: dict[str, Entry] = {
         "compare_types",
         "Train several types of adapter on the same rows, and measure them.",
     ),
-    "push": Entry("medley.cli.publish", "push", "Publish a version on the Hugging Face Hub."),
-    "pull": Entry("medley.cli.publish", "pull", "Bring an adapter from the Hugging Face Hub into the registry."),
+    "push": Entry("medley.cli.publish", "push", "Publish an adapter, model or dataset on the Hugging Face Hub."),
+    "pull": Entry("medley.cli.publish", "pull", "Bring an adapter, model or dataset from the Hugging Face Hub."),
     "job": Entry("medley.cli.job", "job", "Long work: list, show, logs, stop, retry, compare."),
     "doctor": Entry("medley.cli.doctor", "doctor", "Versions, device, disk, home; what is missing and how to get it."),
 }

@@ -12,8 +12,10 @@ from medley.cli.versions import as_json_row
 from medley.errors import HubError
 
 if TYPE_CHECKING:
-    from hub import Registry
+    from hub import Registry, Version
     from hub.plan import PushPlan
+
+KINDS = ("adapter", "model", "dataset")
 
 
 @click.command()
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show what would be uploaded; nothing leaves this machine.")
 @json_option
 def push(name: str, repo_id: str, private: bool, dry_run: bool, as_json: bool) -> None:
-    """Publish a version with a written card, as one commit. The token is read from HF_TOKEN and never stored."""
+    """Publish an adapter, a model or a dataset with a written card, as one commit.
+
+    The token is read from HF_TOKEN and never stored.
+    """
     from hub import open_registry
     from hub.plan import plan_push
 
@@ -53,14 +58,15 @@ def _publish(registry: "Registry", plan: "PushPlan", *, as_json: bool) -> None:
 @click.command()
 @click.argument("repo_id", metavar="ORG/REPO")
 @click.option("--name", required=True, help="Name in the registry.")
+@click.option("--kind", type=click.Choice(KINDS), help="What the repo is; told from its files when not given.")
 @click.option("--revision", help="Branch, tag or commit; the commit behind it is recorded.")
-@click.option("--base", help="Base it belongs to, when its config names a path.")
+@click.option("--base", help="Base that an adapter belongs to, when its config names a path.")
 @json_option
-def pull(repo_id: str, name: str, revision: str | None, base: str | None, as_json: bool) -> None:
-    """Bring an adapter from the Hub into the registry, checked like any import."""
+def pull(repo_id: str, name: str, kind: str | None, revision: str | None, base: str | None, as_json: bool) -> None:
+    """Bring an adapter, a model or a dataset from the Hub into the registry, checked like any import."""
     from hub import open_registry
-    from hub.pull import pull as run_pull
     from medley.jobs.artifacts import base_identity
+    from medley.jobs.pull import pull as run_pull
 
     registry = open_registry()
     hub_id, base_revision = base_identity(registry, base) if base else (None, None)
@@ -68,6 +74,7 @@ def pull(repo_id: str, name: str, revision: str | None, base: str | None, as_jso
         registry,
         repo_id,
         name,
+        kind=kind,
         revision=revision,
         token=os.environ.get("HF_TOKEN") or False,
         base=hub_id,
@@ -77,9 +84,16 @@ def pull(repo_id: str, name: str, revision: str | None, base: str | None, as_jso
     if as_json:
         print_json(as_json_row(version))
         return
-    click.echo(
-        f"Pulled {version.label} (sha256:{version.id[:8]}), base {base_text(version.base, version.base_revision)}."
-    )
+    click.echo(f"Pulled {version.label} (sha256:{version.id[:8]}), {_what_it_is(version)}.")
+
+
+def _what_it_is(version: "Version") -> str:
+    """The end of the sentence about what was pulled."""
+    about = version.metadata
+    if version.kind == "dataset":
+        return f"a dataset of {about['rows']:,} rows"
+    base = f"base {base_text(version.base, version.base_revision)}" if version.base else "base unknown"
+    return base if version.kind == "adapter" else f"a model of {about['parameters']:,} parameters, {base}"
 
 
 def show_plan(plan: "PushPlan") -> None:

@@ -98,7 +98,7 @@ def test_a_plan_that_is_refused_is_shown_and_ends_with_1(stocked: Path, here: He
 
 
 def test_names_that_cannot_be_pushed_or_pulled(stocked: Path, here: Here) -> None:
-    assert_refused(here("push", "x9", "--to", "ada/x", "--dry-run"), says="There is no adapter named 'x9'.")
+    assert_refused(here("push", "x9", "--to", "ada/x", "--dry-run"), says="There is no version named 'x9'.")
     for repo_id in ("../x", "no-owner", "a/b/c"):
         ended = here("push", "left", "--to", repo_id, "--dry-run")
         assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)

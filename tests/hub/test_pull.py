@@ -154,7 +154,7 @@ def test_a_repo_that_is_no_adapter(registry: Registry, hub_server: HubServer) ->
     with pytest.raises(HubError) as caught:
         run(registry, hub_server)
     assert str(caught.value) == (
-        "ada/pirate is not an adapter: it has no adapter_config.json and no adapter_model.safetensors."
+        "ada/pirate is neither an adapter nor a model: it has no adapter_config.json and no config.json."
     )
     assert [seen for seen in hub_server.seen if "/resolve/" in seen.path] == []
 

@@ -190,10 +190,10 @@ def test_a_repo_is_written_owner_name(registry: Registry, tmp_path: Path, repo_i
     assert str(caught.value) == f"{repo_id!a} is no repo on the Hub. Write it as owner/name, such as ada/pirate."
 
 
-def test_only_adapters_can_be_pushed(registry: Registry, tmp_path: Path) -> None:
+def test_a_base_cannot_be_pushed(registry: Registry, tmp_path: Path) -> None:
     publish_pirate(registry, tmp_path / "src")
-    with pytest.raises(NotFoundError, match="'pirate-rows' is a dataset, not an adapter"):
-        plan_push(registry, "pirate-rows", "ada/rows", private=False)
+    with pytest.raises(NotFoundError, match=r"^tiny:v1 is a base; adapters, models and datasets can be pushed\.$"):
+        plan_push(registry, "tiny", "ada/tiny", private=False)
 
 
 def test_a_plan_shows_no_contents(registry: Registry, tmp_path: Path) -> None:
