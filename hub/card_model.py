@@ -144,7 +144,7 @@ def _how_made(registry: "Registry", version: "Version") -> str:
     method = f" by `{plain(about['method'])}`{paper_text(about.get('paper'))}" if about.get("method") else ""
     if about.get("trainer") == "fold":
         what = "one adapter" if relation == FINETUNE else "a blend of adapters"
-        text = f"The base with {what} folded into its weights{method}; each weight was rounded once."
+        text = f"The base with {what} folded into its weights; each weight was rounded once."
     elif relation == MERGE:
         by = f", computed with [mergekit]({MERGEKIT})" if ran_mergekit(version) else ""
         text = f"A merge of other models{method}{by}."
