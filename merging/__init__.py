@@ -212,6 +212,7 @@ _HOME_OF = {  # no file is named like what it offers: the package's attribute wo
     "parse_recipe": "merging.parse",
     "parse_documents": "merging.documents",
     "preflight_documents": "merging.steps_check",
+    "FullRecipe": "merging.full_recipe",
     "FullReport": "merging.full_report",
     "FullPreflight": "merging.full_check",
     "recipe_from_weights": "merging.shorthand",

@@ -6,7 +6,7 @@ the last document is the result of the whole.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,18 @@ class Document:
         is_adapter = isinstance(self.recipe, Recipe) and self.recipe.output == "adapter"
         return "adapter" if is_adapter else "model"
 
+    def with_models(self, rename: Callable[[str], str]) -> "Document":
+        """The same merge with other words for its inputs and its base."""
+        if isinstance(self.recipe, FullRecipe):
+            return replace(self, recipe=self.recipe.with_models(rename))
+        return replace(self, recipe=self.recipe.with_models(rename).with_base_name(rename))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values that read back to the same."""
+        named = {"name": self.name} if self.name else {}
+        output = {"output": "model"} if isinstance(self.recipe, FullRecipe) else {}
+        return {**named, **self.recipe.to_mapping(), **output}
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """What it merges that no other document makes."""
@@ -64,7 +76,7 @@ def parse_documents(recipe: Any, kind_of: KindOf = folder_kind) -> tuple[Documen
     """The merges of a recipe in the order in which they are done; the last is the result.
 
     Args:
-        recipe: a mapping, a list of mappings, a path, YAML text (a str with a newline), or a parsed recipe.
+        recipe: a mapping, a list of mappings, a path, YAML text (a str with a newline), or what is parsed already.
         kind_of: whether a path or name is an adapter or a full model; None where nobody knows.
 
     Raises:
@@ -74,6 +86,8 @@ def parse_documents(recipe: Any, kind_of: KindOf = folder_kind) -> tuple[Documen
     """
     if isinstance(recipe, (Recipe, FullRecipe)):
         return (Document(recipe),)
+    if isinstance(recipe, tuple) and all(isinstance(each, Document) for each in recipe):
+        return recipe
     subject, raws = read_documents(recipe)
     problems: list[str] = []
     names = _read_names(raws, problems)

@@ -3,7 +3,7 @@
 No weights are read, nothing is written, nothing is downloaded, neither torch nor mergekit is loaded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -83,6 +83,7 @@ def preflight_full(
     *,
     names: Mapping[str, str] | None = None,
     known: Mapping[str, Opened] | None = None,
+    absent: Collection[str] = (),
 ) -> FullPreflight:
     """Everything that stands against the merge, and what it would make. Never raises for what a user can cause.
 
@@ -91,17 +92,27 @@ def preflight_full(
         out_dir: where the result is to go, to check the place and the free space; None leaves that out.
         names: what to call an input's folder; by default the end of its path.
         known: inputs that are not there yet, by the recipe's word for them.
+        absent: models that are fetched when the merge starts; what depends on their files is not looked at.
     """
     names = {**short_names(recipe.models), **(names or {})}
-    opened, problems = _open_all(recipe, names, dict(known or {}))
+    opened, problems = _open_all(recipe, names, dict(known or {}), absent)
     called = {each: "+".join(names[part] for part in each.names) for each in recipe.references}
     models = {each: opened[each.model] for each in recipe.references if isinstance(opened.get(each.model), ModelFile)}
     problems += _adapter_findings(models, opened, names)
     problems += joint_model_problems(recipe, models, called)
     if out_dir is not None:
         problems += place_problems(out_dir)
-    found = FullPreflight(tuple(problems), recipe, (), names, opened)
-    return found if problems else _outlook(found, out_dir, models, called)
+    missing = [names[model] for model in recipe.models if model in absent]
+    found = FullPreflight(tuple(problems), recipe, absent_warnings(missing), names, opened)
+    return found if problems or missing else _outlook(found, out_dir, models, called)
+
+
+def absent_warnings(absent: Collection[str]) -> tuple[str, ...]:
+    """What to say of models that are not on this machine."""
+    return tuple(
+        f"'{name}' is not on this machine. It is fetched when the merge starts, and compared with the others then."
+        for name in absent
+    )
 
 
 def _outlook(
@@ -124,12 +135,12 @@ def _outlook(
 
 
 def _open_all(
-    recipe: FullRecipe, names: Mapping[str, str], opened: dict[str, Opened]
+    recipe: FullRecipe, names: Mapping[str, str], opened: dict[str, Opened], absent: Collection[str]
 ) -> tuple[dict[str, Opened], list[str]]:
     problems: list[str] = []
     adapters = {reference.lora for reference in recipe.references}
     for model in recipe.models:
-        if model in opened:
+        if model in opened or model in absent:
             continue
         folder = Path(model).expanduser()
         if not folder.is_dir():

@@ -26,8 +26,22 @@ from merging.steps_check import preflight_documents
 Report = MergeReport | FullReport
 
 
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """What a merge needs beside its recipe: names for folders, folders for bases, and whom to tell."""
+
+    names: Mapping[str, str]
+    bases: Mapping[str, str]
+    emit: Emit
+
+
 def merge(
-    recipe: Any, out_dir: Path | str, *, names: Mapping[str, str] | None = None, emit: Emit = ignore_event
+    recipe: Any,
+    out_dir: Path | str,
+    *,
+    names: Mapping[str, str] | None = None,
+    bases: Mapping[str, str] | None = None,
+    emit: Emit = ignore_event,
 ) -> Report:
     """Do what a recipe says: its result appears at `out_dir`; what was done is reported.
 
@@ -35,11 +49,12 @@ def merge(
     mergekit. Neither registry, home folder nor network is needed.
 
     Args:
-        recipe: a mapping, a list of mappings, a path, YAML text (a str with a newline), or a parsed recipe; its models
-            are folders.
+        recipe: a mapping, a list of mappings, a path, YAML text (a str with a newline), or what is parsed already; its
+            models are folders.
         out_dir: absent or empty; appears at the end by one rename, with recipe.yaml and merge_report.json.
         names: what recipe.yaml and the report call an input's folder; by default the end of its path, because a path
             of this machine says nothing to others.
+        bases: folders of base models that adapters are folded into, where the recipe calls them otherwise.
         emit: told of progress, one event per module or tensor, and of warnings.
 
     Returns:
@@ -54,15 +69,16 @@ def merge(
     """
     started = time.monotonic()
     documents, out_dir = parse_documents(recipe), Path(out_dir).expanduser()
+    place = _Place(dict(names or {}), dict(bases or {}), emit)
     if len(documents) == 1 and not _is_folded(documents[0].recipe):
-        return _merge_one(documents[0].recipe, out_dir, names, emit)
+        return _merge_one(documents[0].recipe, out_dir, place)
     inputs = [each for document in documents for each in document.inputs]
-    names = {**short_names(list(dict.fromkeys(inputs))), **(names or {})}
-    found = preflight_documents(documents, out_dir, names=names)
+    names = {**short_names(list(dict.fromkeys(inputs))), **place.names}
+    found = preflight_documents(documents, out_dir, names=names, bases=place.bases)
     if found.problems:
         raise ProblemsError("the merge", found.problems)
     with scratch_folder(out_dir) as scratch:
-        report = _merge_all(documents, scratch, names, emit)
+        report = _merge_all(documents, scratch, dataclasses.replace(place, names=names))
         saved = documents_to_yaml([_named(document, names) for document in documents])
         (report.out_dir / RECIPE_FILE).write_text(saved, encoding="utf-8")
         put_in_place(report.out_dir, out_dir)
@@ -70,37 +86,38 @@ def merge(
     return dataclasses.replace(report, out_dir=out_dir, seconds=time.monotonic() - started)
 
 
-def _merge_all(documents: Sequence[Document], scratch: Path, names: Mapping[str, str], emit: Emit) -> Report:
+def _merge_all(documents: Sequence[Document], scratch: Path, place: _Place) -> Report:
     """The last document's report, its result in `scratch`."""
     made: dict[str, str] = {}
     for index, document in enumerate(documents):
-        called = {**names, **{folder: name for name, folder in made.items()}}
-        recipe = _renamed(document.recipe, lambda ref: made.get(ref, ref))
+        called = {**place.names, **{folder: name for name, folder in made.items()}}
+        recipe = document.with_models(lambda ref: made.get(ref, ref)).recipe
         label = document.name or "the result"
-        report = _merge_one(recipe, scratch / f"{index}-{label}", called, _telling(emit, label, len(documents)))
+        within = _Place(called, place.bases, _telling(place.emit, label, len(documents)))
+        report = _merge_one(recipe, scratch / f"{index}", within)
         made[document.name or ""] = str(report.out_dir)
     return report
 
 
-def _merge_one(recipe: Recipe | FullRecipe, out_dir: Path, names: Mapping[str, str] | None, emit: Emit) -> Report:
+def _merge_one(recipe: Recipe | FullRecipe, out_dir: Path, place: _Place) -> Report:
     if isinstance(recipe, FullRecipe):
         from merging.full_run import merge_full
 
-        return merge_full(recipe, out_dir, names=names, emit=emit)
-    return _merge_and_fold(recipe, out_dir, names, emit) if _is_folded(recipe) else merge_adapters(
-        recipe, out_dir, names=names, emit=emit
-    )  # fmt: skip
+        return merge_full(recipe, out_dir, names=place.names, emit=place.emit)
+    if _is_folded(recipe):
+        return _merge_and_fold(recipe, out_dir, place)
+    return merge_adapters(recipe, out_dir, names=place.names, emit=place.emit)
 
 
-def _merge_and_fold(recipe: Recipe, out_dir: Path, names: Mapping[str, str] | None, emit: Emit) -> MergeReport:
-    """The merged adapter folded into its base: cast once, at the end."""
+def _merge_and_fold(recipe: Recipe, out_dir: Path, place: _Place) -> MergeReport:
+    """The merged adapter folded into its base: in float32, cast once at the end."""
     from merging.fold_run import FoldInput, fold
 
     exact = dataclasses.replace(recipe, output="adapter", dtype="float32", out_dtype=None)
     merged = out_dir.with_name(out_dir.name + "-adapter")
-    report = merge_adapters(exact, merged, names=names, emit=emit)
-    adapter = FoldInput(merged, name="the merged adapter")
-    folded = fold(str(recipe.folded_base), [adapter], out_dir, dtype=recipe.written_dtype, emit=emit)
+    report = merge_adapters(exact, merged, names=place.names, emit=place.emit)
+    adapter, base = FoldInput(merged, name="the merged adapter"), str(recipe.folded_base)
+    folded = fold(place.bases.get(base, base), [adapter], out_dir, dtype=recipe.written_dtype, emit=place.emit)
     kept = {**report.to_mapping(), "dtype": folded.dtype, "files": list(folded.files)}
     (out_dir / FILE_NAME).write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return dataclasses.replace(report, dtype=folded.dtype, out_dir=out_dir)
@@ -118,13 +135,7 @@ def _named(document: Document, names: Mapping[str, str]) -> Document:
             ref if ref in document.uses else names.get(ref, Path(ref).name if Path(ref).expanduser().is_dir() else ref)
         )
 
-    return dataclasses.replace(document, recipe=_renamed(document.recipe, called))
-
-
-def _renamed(recipe: Recipe | FullRecipe, rename: Any) -> Recipe | FullRecipe:
-    if isinstance(recipe, FullRecipe):
-        return recipe.with_models(rename)
-    return recipe.with_models(rename).with_base_name(rename)
+    return document.with_models(called)
 
 
 def _telling(emit: Emit, label: str, count: int) -> Emit:

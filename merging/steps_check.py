@@ -1,7 +1,7 @@
 """Preflight of a whole recipe: each merge from headers, with what earlier ones will make standing in for files."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from medley.lm.adapter_file import PREFIX, SUFFIX_A, SUFFIX_B, AdapterFile, Lora
 from medley.lm.model_file import ModelFile, open_model
 from merging.check import BYTES_OF, Preflight, place_problems, preflight, space_problems
 from merging.documents import parse_documents
-from merging.full_check import FullPreflight, Opened, preflight_full
+from merging.full_check import FullPreflight, Opened, absent_warnings, preflight_full
 from merging.full_compatibility import adapter_shape_problems
 from merging.full_recipe import FullRecipe
 from merging.recipe import Recipe
@@ -19,28 +19,37 @@ from merging.recipe import Recipe
 Found = Preflight | FullPreflight
 
 
-def preflight_documents(recipe: Any, out_dir: Path | None = None, *, names: Mapping[str, str] | None = None) -> Found:
+def preflight_documents(
+    recipe: Any,
+    out_dir: Path | None = None,
+    *,
+    names: Mapping[str, str] | None = None,
+    bases: Mapping[str, str] | None = None,
+    absent: Collection[str] = (),
+) -> Found:
     """What the last merge will make, with the problems and warnings of all of them.
 
     Args:
         recipe: as `merge` takes it, or its documents.
         out_dir: where the result is to go, to check the place and the free space; None leaves that out.
         names: what to call an input's folder.
+        bases: folders of base models that adapters are folded into, where the recipe calls them otherwise.
+        absent: full models that are fetched when the merge starts; what depends on their files is not looked at.
 
     Raises:
         NotFoundError, RecipeError, ProblemsError: it cannot be read as a recipe.
     """
-    documents = recipe if isinstance(recipe, tuple) else parse_documents(recipe)
+    documents = parse_documents(recipe)
     problems, warnings = (place_problems(out_dir) if out_dir is not None else []), []
     known: dict[str, Opened] = {}
     size = 0
     for document in documents:
-        found, result = _check_one(document.recipe, known, names)
+        found, result = _check_one(document.recipe, _Given(known, names or {}, bases or {}, absent))
         where = f"{document.name or 'the result'}: " if len(documents) > 1 else ""
         problems += [where + problem for problem in found.problems]
         warnings += [where + warning for warning in found.warnings]
         size += found.estimated_bytes
-        if result is None:  # what uses it cannot be looked at before it is right
+        if result is None:  # what uses it cannot be looked at before it is right, or here
             break
         known[document.name or ""] = result
     if out_dir is not None and not problems:
@@ -48,27 +57,38 @@ def preflight_documents(recipe: Any, out_dir: Path | None = None, *, names: Mapp
     return dataclasses.replace(found, problems=tuple(problems), warnings=tuple(dict.fromkeys(warnings)))
 
 
-def _check_one(
-    recipe: Recipe | FullRecipe, known: Mapping[str, Opened], names: Mapping[str, str] | None
-) -> tuple[Found, Opened | None]:
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """What is known besides a recipe: results of earlier merges, names for folders, folders for bases."""
+
+    known: Mapping[str, Opened]
+    names: Mapping[str, str]
+    bases: Mapping[str, str]
+    absent: Collection[str]
+
+
+def _check_one(recipe: Recipe | FullRecipe, given: _Given) -> tuple[Found, Opened | None]:
     """What was found about one merge, and its result as far as headers go; None where there are problems."""
     if isinstance(recipe, FullRecipe):
-        found: Found = preflight_full(recipe, names=names, known=known)
-        return found, None if found.problems else found.result()
-    found = preflight(recipe, names=names, known=known)
+        found: Found = preflight_full(recipe, names=given.names, known=given.known, absent=given.absent)
+        return found, found.result() if found.tensors else None
+    found = preflight(recipe, names=given.names, known=given.known)
     if recipe.output == "adapter" or found.problems:
         return found, None if found.problems else planned_adapter(found)
-    return _check_fold(recipe, found, known)
+    return _check_fold(recipe, found, given)
 
 
-def _check_fold(recipe: Recipe, found: Preflight, known: Mapping[str, Opened]) -> tuple[Preflight, ModelFile | None]:
+def _check_fold(recipe: Recipe, found: Preflight, given: _Given) -> tuple[Preflight, ModelFile | None]:
     """Whether there is a base that the merged adapter can be folded into."""
     base = recipe.folded_base
     if base is None:
         problem = "output: model needs base_model: the model that the merged adapter is folded into."
         return dataclasses.replace(found, problems=(problem,)), None
+    folder = given.bases.get(base, base)
+    if folder in given.absent:
+        return _with_absent(found, [folder]), None
     try:
-        model = known[base] if base in known else open_model(Path(base).expanduser())
+        model = given.known[base] if base in given.known else open_model(Path(folder).expanduser())
     except ProblemsError as error:
         return dataclasses.replace(found, problems=error.problems), None
     except UserError as error:
@@ -80,6 +100,10 @@ def _check_fold(recipe: Recipe, found: Preflight, known: Mapping[str, Opened]) -
     size = model.parameter_count * BYTES_OF[dtype]
     found = dataclasses.replace(found, problems=tuple(problems), dtype=dtype, estimated_bytes=size)
     return found, None if problems else model
+
+
+def _with_absent(found: Preflight, absent: Collection[str]) -> Preflight:
+    return dataclasses.replace(found, warnings=(*found.warnings, *absent_warnings(absent)))
 
 
 def planned_adapter(found: Preflight) -> AdapterFile:

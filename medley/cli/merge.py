@@ -34,7 +34,7 @@ def method_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("inputs", metavar="RECIPE.yaml | NAME[=WEIGHT]…", nargs=-1, required=True)
-@click.option("--name", help="Name of the new adapter; by default that of the recipe file.")
+@click.option("--name", help="Name of the result; by default that of the recipe file.")
 @click.option("--method", type=click.Choice(list(METHODS)), help="How to merge; not with a recipe file.")
 @click.option("--space", type=click.Choice(["core", "delta"]), help="Where elementwise methods look. Default core.")
 @click.option("--rank", help="auto, exact, a whole number, or energy:0.99. Default auto.")
@@ -54,7 +54,10 @@ def merge(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Merge adapters into a new one, without loading their base.
+    """Merge adapters into a new one, without loading their base; or do what a recipe file says, of full models too.
+
+    RECIPE.yaml is in mergekit's form and may hold several documents. Recipes of full models run on mergekit and make
+    a version of kind model, and so does a recipe of adapters with `output: model`.
 
     For slerp, `a=w1 b=w2` means t = w2/(w1+w2). A weight that is not given is 1/n for linear and 1 elsewhere.
     """
@@ -79,14 +82,14 @@ def is_recipe(inputs: tuple[str, ...]) -> bool:
     return len(inputs) == 1 and Path(inputs[0]).suffix in {".yaml", ".yml"}
 
 
-def read_inputs(inputs: tuple[str, ...], method: str | None, settings: dict[str, Any]) -> "Recipe":
-    """The recipe that the arguments name or describe."""
-    from merging import parse_recipe, recipe_from_weights
+def read_inputs(inputs: tuple[str, ...], method: str | None, settings: dict[str, Any]) -> "Path | Recipe":
+    """The recipe's file, or the recipe that the arguments describe."""
+    from merging import recipe_from_weights
 
     if is_recipe(inputs):
         if method or given(settings):
             raise click.UsageError("A recipe file says everything itself; leave the other flags out.")
-        return parse_recipe(Path(inputs[0]))
+        return Path(inputs[0])
     if method is None:
         raise click.UsageError("Give --method, or a recipe file.")
     parameters = {key: value for key, value in settings.items() if key not in KEYS}

@@ -27,23 +27,31 @@ def show_plan(plan: "MergePlan", *, as_json: bool) -> None:
 
     findings = plan.findings
     problems, diagnosis = list(findings.problems), None
-    if not problems:
+    if not problems and plan.can_be_diagnosed:
         try:
             diagnosis = diagnose_plan(plan)
         except ProblemsError as error:  # inputs that hold NaN or Infinity; JSON has them beside what else is known
             problems = list(error.problems)
     if as_json:
-        about = findings.to_mapping() | {"problems": problems, "recipe": plan.recipe.to_mapping()}
+        mappings = [document.to_mapping() for document in plan.documents]
+        recipe = mappings[0] if len(mappings) == 1 else mappings
+        about = findings.to_mapping() | {"problems": problems, "recipe": recipe}
         print_json(about | {"diagnosis": diagnosis.to_mapping() if diagnosis else None})
     else:
         for warning in findings.warnings:
             click.echo(f"Warning: {warning}")
-        print_table(["input", "rank", "modules", "base"], findings.input_rows())
-    if diagnosis is None:
+        print_table(list(findings.input_columns), findings.input_rows())
+    if problems:
         raise ProblemsError("the recipe", problems)
-    if not as_json:
+    if as_json:
+        return
+    if diagnosis is not None:
         _show(diagnosis, findings.estimated_bytes)
-        click.echo("\nNothing stands in the way of this merge.")
+    elif findings.estimated_bytes:
+        click.echo(
+            f"\nThe result, {plan.documents[-1].makes}: {size_text(findings.estimated_bytes)}, {findings.dtype}."
+        )
+    click.echo("\nNothing stands in the way of this merge.")
 
 
 def _show(diagnosis: "Diagnosis", result_bytes: int) -> None:

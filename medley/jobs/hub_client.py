@@ -24,6 +24,17 @@ def latest_commit(repo_id: str, revision: str | None, *, token: Token = None) ->
         return str(client.model_info(repo_id, revision=revision).sha)
 
 
+def hub_files(repo_id: str, revision: str | None, *, token: Token = None) -> list[str]:
+    """The names of a repo's files.
+
+    Raises:
+        HubError: no such repo or revision, no permission, or no connection.
+    """
+    client = open_client(_chosen(token), None)
+    with plain_errors(repo_id, client, revision):
+        return [each.rfilename for each in client.model_info(repo_id, revision=revision).siblings or []]
+
+
 def download(repo_id: str, revision: str | None, patterns: Sequence[str], *, token: Token = None) -> Path:
     """The folder in the Hub's cache that holds the repo's files of these patterns; fetched if they are not there.
 

@@ -1,64 +1,101 @@
-"""Does a merge job: verified inputs in, one adapter version out."""
+"""Does a merge job: verified inputs in, one version out, an adapter or a full model as the recipe says."""
 
+import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medley.jobs.adapter_facts import adapter_facts, common
+from medley.jobs.full_models import open_model
 from medley.jobs.merge_inputs import input_warnings, trained_on
+from medley.jobs.model_facts import model_facts
 from medley.jobs.pinned_adapters import open_pinned
 from medley.jobs.work import JobWork
 
 if TYPE_CHECKING:
-    from merging import MergeReport
+    from hub import Parent
+    from merging import FullReport, MergeReport
+    from merging.documents import Document, Kind
+
+    Report = MergeReport | FullReport
 
 
 def run(work: JobWork) -> str:
     """The id of the merged version."""
-    from hub import Parent
-    from merging import merge, parse_recipe
+    from merging import merge, parse_documents
+    from merging.documents import documents_to_yaml
 
-    inputs = work.spec.params["inputs"]
-    folders = {name: open_pinned(work, pinned) for name, pinned in inputs.items()}
-    recipe = parse_recipe(work.spec.params["recipe"])
-    out_dir = work.out_dir / "adapter"
-    runnable = recipe.with_models(lambda name: str(folders[name]))
-    names = {str(folder): name for name, folder in folders.items()}  # no path of this machine gets into the result
-    report = merge(runnable, out_dir, names=names, emit=work.emit_or_stop)
+    params = {"models": {}, "bases": {}, **work.spec.params}
+    adapters, models = params["inputs"], params["models"]
+    documents = parse_documents(params["recipe"], _kind_in(adapters, models))
+    folders = {name: str(open_pinned(work, kept)) for name, kept in adapters.items()}
+    folders |= {name: str(open_model(work, kept, work.emit_or_stop)) for name, kept in models.items()}
+    bases = {name: str(open_model(work, kept, work.emit_or_stop)) for name, kept in params["bases"].items()}
+    makes = documents[-1].makes
+    out_dir = work.out_dir / makes
+    shutil.rmtree(out_dir, ignore_errors=True)
+    runnable = tuple(each.with_models(lambda ref: folders.get(ref, ref)) for each in documents)
+    names = {folder: name for name, folder in folders.items()}  # no path of this machine gets into the result
+    report = merge(runnable, out_dir, names=names, bases=bases, emit=work.emit_or_stop)
     work.emit("progress", step=1, total=1, text="Registering")
-    first = next(iter(inputs.values()))
+    base, revision = _base_of(work, documents[-1], params)
+    about = model_facts(out_dir) if makes == "model" else adapter_facts(out_dir)
     version = work.registry.publish(
-        "adapter",
+        makes,
         work.spec.output_name,
         out_dir,
-        base=first["base"],
-        base_revision=first["base_revision"],
-        parents=[Parent(pinned["version"], "input") for pinned in inputs.values() if "version" in pinned],
-        recipe=recipe.to_yaml(),
-        metadata={**_metadata(work, out_dir, inputs, report), "job": work.job.id},
+        base=base,
+        base_revision=revision,
+        parents=_parents(params),
+        recipe=documents_to_yaml(documents),
+        metadata={**_metadata(work, adapters, report, makes), **about, "job": work.job.id},
     )
     return version.id
 
 
+def _kind_in(adapters: Mapping[str, Any], models: Mapping[str, Any]) -> Any:
+    return lambda ref: "adapter" if ref in adapters else "model" if ref in models else None
+
+
+def _parents(params: Mapping[str, Any]) -> list["Parent"]:
+    """Where the result comes from, once each: folded bases as bases, everything else as inputs."""
+    from hub import Parent
+
+    bases = [kept["version"] for kept in params["bases"].values() if "version" in kept]
+    inputs = [kept["version"] for kept in (*params["inputs"].values(), *params["models"].values()) if "version" in kept]
+    return [Parent(id, "base") for id in dict.fromkeys(bases)] + [
+        Parent(id, "input") for id in dict.fromkeys(inputs) if id not in bases
+    ]
+
+
+def _base_of(work: JobWork, document: "Document", params: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """(Hub id or digest, revision) of the model that the result belongs to or descends from, as far as is known."""
+    kept = next(iter({**params["bases"], **params["inputs"], **params["models"]}.values()), {})
+    if params["models"] and not params["bases"]:
+        first = next(iter(params["models"].values()))
+        kept = params["models"].get(document.recipe.donor.model, first) if document.makes == "model" else kept
+    if "version" in kept and "base" not in kept:
+        version = work.registry.get(f"sha256:{kept['version']}")
+        return version.base, version.base_revision
+    return (kept["hub_id"], kept["revision"]) if "hub_id" in kept else (kept.get("base"), kept.get("base_revision"))
+
+
 def _metadata(
-    work: JobWork, out_dir: Path, inputs: Mapping[str, Mapping[str, Any]], report: "MergeReport"
+    work: JobWork, inputs: Mapping[str, Mapping[str, Any]], report: "Report", makes: "Kind"
 ) -> dict[str, Any]:
-    """The facts of the result; what all inputs share holds for it as well."""
-    from merging import METHODS
+    """How the result was made; what all inputs share holds for it as well."""
+    from merging import METHODS, MergeReport
 
     known = {
         pinned["label"]: work.registry.get(pinned["version"]).metadata if "version" in pinned else {}
         for pinned in inputs.values()
     }
-    shared = ("template_hash", "base_name", "base_weights_digest", "licence")
+    shared = ("template_hash", "base_name", "base_weights_digest", "licence") if makes == "adapter" else ("licence",)
     of_inputs = {field: common([each.get(field) for each in known.values()]) for field in shared}
-    of_inputs["trained_on"] = trained_on(known)
-    return {
-        **adapter_facts(out_dir),
-        **{field: value for field, value in of_inputs.items() if value is not None},
-        "trainer": "merge",
-        "method": report.method,
-        "paper": METHODS[report.method].paper,
-        "metrics": {"energy_kept": report.energy_kept, "error": report.error},
-        "notes": [*report.warnings, *input_warnings(known)],
-    }
+    if makes == "adapter":
+        of_inputs["trained_on"] = trained_on(known)
+    made = {"trainer": "merge", "method": report.method, "notes": [*report.warnings, *input_warnings(known)]}
+    if report.method in METHODS:
+        made["paper"] = METHODS[report.method].paper
+    if isinstance(report, MergeReport):
+        made["metrics"] = {"energy_kept": report.energy_kept, "error": report.error}
+    return {**{field: value for field, value in of_inputs.items() if value is not None}, **made}

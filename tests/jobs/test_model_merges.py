@@ -1,0 +1,108 @@
+"""Merges of full models as jobs: names found and pinned, what is not here said, the result registered as a model."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from hub import Registry, Version
+from medley.errors import ProblemsError
+from medley.jobs import Jobs, merge_spec, plan_merge
+from medley.jobs.bases import default_base
+from tests.jobs.conftest import done
+from tests.merging.llama_family import write_model
+from tests.tiny_model import TINY_BASE_ID
+
+
+def linear(*models: str, **keys: object) -> dict[str, object]:
+    return {"merge_method": "linear", "models": [{"model": each, "parameters": {"weight": 1}} for each in models],
+            **keys}  # fmt: skip
+
+
+def problems_of(registry: Registry, recipe: object) -> list[str]:
+    with pytest.raises(ProblemsError) as caught:
+        merge_spec(registry, recipe, name="made")
+    return list(caught.value.problems)
+
+
+@pytest.mark.processes
+def test_documents_of_adapters_and_models_end_as_one_model(
+    jobs: Jobs, registry: Registry, base: Version, adapters: tuple[Version, Version], tiny_base: Path
+) -> None:
+    """blend = (left + right)/2; the model is (base + (base + blend))/2 = base + (left + right)/4."""
+    recipe = [
+        {**linear("left", "right"), "name": "blend"},
+        linear("tiny", "tiny+blend", dtype="float32"),
+    ]
+    job = done(jobs, jobs.submit(merge_spec(registry, recipe, name="quarter")).id)
+    version = registry.get(f"sha256:{job.result}")
+    assert (version.kind, version.base) == ("model", TINY_BASE_ID)
+    assert {(role, parent.id) for role, parent in registry.parents(version.id)} == {
+        ("input", each.id) for each in (base, *adapters)
+    }
+    about = version.metadata
+    assert (about["trainer"], about["method"], about["architecture"]) == ("merge", "linear", "LlamaForCausalLM")
+    named = list(yaml.safe_load_all(version.recipe))
+    assert [each["model"] for each in named[0]["models"]] == [f"sha256:{each.id}" for each in adapters]
+    assert [each["model"] for each in named[1]["models"]] == [f"sha256:{base.id}", f"sha256:{base.id}+blend"]
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_base, version.path))
+    name = "model.layers.0.mlp.up_proj"
+    deltas = []
+    for adapter in adapters:
+        tensors = load_file(adapter.path / "adapter_model.safetensors")
+        scale = json.loads((adapter.path / "adapter_config.json").read_text())
+        b, a = (tensors[f"base_model.model.{name}.lora_{side}.weight"] for side in "BA")
+        deltas.append(scale["lora_alpha"] / scale["r"] * b @ a)
+    assert torch.allclose(after[f"{name}.weight"], before[f"{name}.weight"] + sum(deltas) / 4, atol=1e-6)
+    assert registry.verify(version.id).problems == []
+
+
+def test_adapters_that_become_a_model_find_their_base(
+    registry: Registry, base: Version, adapters: tuple[Version, Version]
+) -> None:
+    plan = plan_merge(registry, linear("left", "right", output="model"))
+    assert plan.findings.problems == ()
+    assert plan.documents[-1].makes == "model"
+    assert plan.recipe.base_model == TINY_BASE_ID
+    spec = merge_spec(registry, linear("tiny+left", "right", output="model"), name="made")
+    assert spec.params["bases"] == {TINY_BASE_ID: {"label": "tiny:v1", "version": base.id}}
+    assert spec.params["recipe"]["base_model"] == TINY_BASE_ID
+
+
+def test_folders_and_names_are_pinned_and_compared(
+    registry: Registry, base: Version, tiny_base: Path, tmp_path: Path
+) -> None:
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    other = write_model(tiny_base, tmp_path / "other", 1, **shape)
+    assert problems_of(registry, linear("tiny", str(other))) == [
+        "The models have different numbers of layers: 'tiny:v1' has 2, 'other' has 4. Name the layers in slices.",
+    ]
+    spec = merge_spec(registry, linear(str(other), output="model"), name="made")
+    assert spec.params["recipe"]["models"][0]["model"] == "other"
+    assert spec.params["models"]["other"]["folder"] == str(other)
+    assert spec.title == "Merge made (linear) from other"
+
+
+def test_a_model_that_is_not_here_is_said_and_not_fetched(registry: Registry, base: Version) -> None:
+    version = default_base(registry)
+    plan = plan_merge(registry, linear("tiny", version.name))
+    assert plan.findings.problems == ()
+    assert plan.findings.warnings == (
+        f"'{version.label}' is not on this machine. It is fetched when the merge starts, and compared with the others "
+        "then.",
+    )
+    recipe = {**linear("tiny", version.name), "parameters": {"weigth": 1}}
+    assert problems_of(registry, recipe) == ["linear has no parameter 'weigth'. Did you mean 'weight'?"]
+    assert list((registry.home / "bases").glob("*")) == []
+
+
+def test_names_that_are_nothing_and_folders_from_strangers(
+    registry: Registry, base: Version, sums: Version, tiny_base: Path
+) -> None:
+    assert problems_of(registry, linear("tiny", "tinny")) == ["There is no version named 'tinny'. Did you mean 'tiny'?"]
+    assert problems_of(registry, linear("tiny", "sums")) == ["'sums:v1' is a dataset, not a full model."]
+    with pytest.raises(ProblemsError, match=r"^A folder cannot be opened from here\. Add it as a base first"):
+        plan_merge(registry, linear("tiny", str(tiny_base)), may_open_paths=False)
