@@ -31,6 +31,7 @@ METHODS: dict[str, Method] = {
             (WEIGHT, normalize(True)),
             divides_by_weights=True,
             counts_base=True,
+            is_fixed_sum=True,
         ),
         Method(
             "task_arithmetic",
@@ -38,6 +39,7 @@ METHODS: dict[str, Method] = {
             "arXiv:2212.04089",
             "Use this to add skills, or with a negative weight to take one away; the safest first try.",
             (WEIGHT, normalize(False), LAMBDA),
+            is_fixed_sum=True,
         ),
         Method(
             "slerp",
@@ -181,6 +183,49 @@ METHODS: dict[str, Method] = {
             "peft's add_weighted_adapter, combination_type='magnitude_prune_svd'",
             "Use this to drop the small entries of each adapter before adding them up.",
             (WEIGHT, DENSITY),
+        ),
+        Method(
+            "tsv",
+            "spectral",
+            "arXiv:2412.00081",
+            "Use this for adapters of separate tasks: each keeps its strength, and their directions are turned apart.",
+            (
+                WEIGHT,
+                Parameter(
+                    "keep",
+                    float,
+                    1.0,
+                    "Share of each adapter's directions that stays, strongest first.",
+                    above=0.0,
+                    high=1.0,
+                ),
+                LAMBDA,
+            ),
+        ),
+        Method(
+            "iso_c",
+            "spectral",
+            "arXiv:2502.04959",
+            "Use this when strong adapters drown weak ones: every direction of their sum gets the same strength.",
+            (WEIGHT, LAMBDA),
+        ),
+        Method(
+            "iso_cts",
+            "spectral",
+            "arXiv:2502.04959",
+            "Use this like iso_c when there are many adapters: each also gets directions of its own.",
+            (
+                WEIGHT,
+                Parameter(
+                    "common_fraction",
+                    float,
+                    0.8,
+                    "Share of the directions that belong to the sum of all.",
+                    low=0.0,
+                    high=1.0,
+                ),
+                LAMBDA,
+            ),
         ),
         Method(
             "concat",

@@ -1,7 +1,8 @@
 """What a merge method is to the rest of the program: a row of the table, readable without torch.
 
 The maths is in `merging/methods/<name>.py`, in a function named after the family: `coefficients` for weighted sums of
-deltas, `merge` for rules that look at single entries, `merge_factors` for those that stack or average the factors.
+deltas, `merge` for rules that look at single entries or at singular vectors, `merge_factors` for those that stack or
+average the factors.
 """
 
 import importlib
@@ -12,10 +13,18 @@ from typing import Any, Literal
 
 from medley.options import Option
 
-Family = Literal["exact", "elementwise", "concat", "factor"]
+Family = Literal["exact", "elementwise", "spectral", "concat", "factor"]
 Scope = Literal["global", "model"]
 VARIANTS = ("mergekit", "paper")
-FUNCTION_OF = {"exact": "coefficients", "elementwise": "merge", "concat": "merge_factors", "factor": "merge_factors"}
+SPACES = ("core", "delta", "knots", "compressed")
+SPACES_OF = {"elementwise": SPACES, "spectral": ("core",)}  # where the methods of a family can look at deltas
+FUNCTION_OF = {
+    "exact": "coefficients",
+    "elementwise": "merge",
+    "spectral": "merge",
+    "concat": "merge_factors",
+    "factor": "merge_factors",
+}
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,9 @@ class Method:
 
     Attributes:
         name: as in recipes; its maths is in `merging/methods/<name>.py`.
-        family: "exact" (a weighted sum of deltas, solved in small matrices), "elementwise" (needs a space),
-            "concat" (factors stacked unchanged) or "factor" (factors averaged: approximate).
+        family: "exact" (a weighted sum of deltas, solved in small matrices), "elementwise" (needs a space), "spectral"
+            (goes by singular vectors, in the core space), "concat" (factors stacked unchanged) or "factor" (factors
+            averaged: approximate).
         paper: an arXiv id or the place where it was published.
         when: one sentence for a person who has to choose.
         parameters: its own; `weight` is among them where adapters are weighted.
@@ -53,6 +63,7 @@ class Method:
         is_random: True where the result depends on the recipe's seed.
         divides_by_weights: True where weights that sum to zero are an error (unless a switch turns the division off).
         counts_base: True where the base model, listed among the inputs, counts as one more: a zero delta.
+        is_fixed_sum: True where the numbers of the sum depend on the weights alone; it then has space compressed too.
         paper_needs_one_density: True where the paper's rule trims whole adapters, so density cannot vary by module.
     """
 
@@ -68,6 +79,7 @@ class Method:
     is_random: bool = False
     divides_by_weights: bool = False
     counts_base: bool = False
+    is_fixed_sum: bool = False
     paper_needs_one_density: bool = False
 
     def function(self, variant: str = "mergekit") -> Callable[..., Any]:
@@ -81,6 +93,11 @@ class Method:
 
     def parameter(self, name: str) -> Parameter | None:
         return next((each for each in self.parameters if each.name == name), None)
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """Where it can look at deltas; empty where it has no need to."""
+        return ("compressed",) if self.is_fixed_sum else SPACES_OF.get(self.family, ())
 
     @property
     def division_switch(self) -> str | None:

@@ -13,10 +13,10 @@ from medley.errors import ParameterError, ProblemsError, RecipeError
 from medley.options import unknown_key
 from merging import METHODS
 from merging.full_methods import FULL_METHODS
-from merging.method import VARIANTS, Method
+from merging.method import SPACES, VARIANTS, Method
 from merging.parse_inputs import read_inputs, read_mapping
 from merging.parse_parameters import parameter_problems
-from merging.recipe import DTYPES, SPACES, RankRule, Recipe, Slice, Source, parse_rank
+from merging.recipe import DTYPES, RankRule, Recipe, Slice, Source, parse_rank
 from merging.reference import parse_reference
 from merging.yaml_text import read_documents
 
@@ -126,13 +126,15 @@ def _one_of(raw: Mapping[str, Any], key: str, choices: tuple[str, ...], problems
 
 
 def _read_space(raw: Mapping[str, Any], method: Method | None, problems: list[str]) -> str:
-    space = _one_of(raw, "space", (*SPACES, "knots", "factor"), problems)
-    if space == "knots":
-        problems.append("space knots is not supported yet. Use core, which serves the same purpose, or delta.")
-    elif space == "factor":
+    space = _one_of(raw, "space", (*SPACES, "factor"), problems)
+    if space == "factor":
         problems.append("space factor is a method of its own, because it is approximate: merge_method: factor.")
-    elif space and method and method.family != "elementwise":
-        problems.append(f"space says where {method.name} looks at entries, but it does not look at any. Remove it.")
+    elif space in SPACES and method and space not in method.spaces:
+        if method.family == "spectral":
+            problems.append(f"{method.name} works in space core only, got {space}. Remove space.")
+        else:
+            advice = "Remove it, or use compressed." if method.is_fixed_sum else "Remove it."
+            problems.append(f"space says where {method.name} looks at entries, but it does not look at any. {advice}")
     return space or "core"
 
 
@@ -145,6 +147,10 @@ def _read_rank(raw: Mapping[str, Any], method: Method | None, problems: list[str
     if method and method.family in ("concat", "factor") and rule.kind != "auto":
         problems.append(
             f"{method.name} keeps the factors' own rank. Remove rank, or use task_arithmetic to choose one."
+        )
+    if raw.get("space") == "compressed" and rule.kind != "at_most":
+        problems.append(
+            f"space compressed needs rank, a whole number: how many axes the adapters share. Got {rule.text}."
         )
     if method and method.family == "elementwise" and raw.get("space") == "delta" and rule.kind == "exact":
         problems.append("rank exact would be a full-rank adapter in space delta. Use auto, a number or energy:0.99.")

@@ -16,7 +16,8 @@ from merging.input_digests import InputDigests
 from merging.lowrank import Factors, norm
 from merging.plan import ModulePlan
 from merging.recipe import Recipe
-from merging.solve import Inputs, space_stack
+from merging.solve import Inputs
+from merging.spaces import space_stack
 
 Digest = tuple[str, str]
 
@@ -52,7 +53,7 @@ class Reader:
     def arrange(self, plan: ModulePlan, factors: Sequence[Factors]) -> Inputs:
         """The same for factors that were read already, one pair per source of the plan."""
         order = list(range(len(plan.inputs)))
-        if self.recipe.method.family == "elementwise":
+        if self.recipe.method.family in ("elementwise", "spectral"):
             weights = plan.weights or (1.0,) * len(order)  # a method may weigh the adapters itself
             order.sort(key=lambda place: (norm(factors[place]), self._digest(plan.inputs[place]), weights[place]))
         indices = [plan.inputs[place] for place in order]

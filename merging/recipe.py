@@ -14,7 +14,6 @@ from merging import METHODS
 from merging.method import Method
 from merging.reference import Reference
 
-SPACES = ("core", "delta")
 DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -101,7 +100,7 @@ class Recipe:
         parameters: settings for the whole merge.
         base_model: the base model, or for slerp one of the two adapters; see `base_is_input`.
         dtype, out_dtype: as in the recipe; see `written_dtype`.
-        space: where elementwise methods look at entries.
+        space: where elementwise methods look at entries; see `named_space`.
         rank: how many singular values stay.
         seed: of the random methods.
         variant: "mergekit" or "paper".
@@ -130,6 +129,11 @@ class Recipe:
     def shared_parameters(self) -> tuple[Mapping[str, Any], ...]:
         """The settings that hold for all slices, the strongest first: those of the module, then the recipe's."""
         return (self.parameters,) if self.module is None else (self.module.parameters, self.parameters)
+
+    @property
+    def named_space(self) -> str | None:
+        """The space, or None for a method that needs none."""
+        return self.space if self.space in self.method.spaces else None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -184,8 +188,8 @@ class Recipe:
             inputs = self._input_mapping() | {"parameters": dict(self.module.parameters)}
             out["modules"] = {self.module.name: _without_empty(inputs)}
         out |= {"parameters": dict(self.parameters), "dtype": self.dtype, "out_dtype": self.out_dtype}
-        if self.method.family == "elementwise":
-            out["space"] = self.space
+        if self.named_space:
+            out["space"] = self.named_space
         if self.rank.kind != "auto":
             out["rank"] = self.rank.text
         if self.variant != "mergekit":

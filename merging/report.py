@@ -34,7 +34,8 @@ class ModuleReport:
 
     Attributes:
         rank: 0 where everything cancelled.
-        energy_kept: the share of ‖ΔW‖² that the cut to this rank kept, in [0, 1].
+        energy_kept: the share of ‖ΔW‖² that the cut to this rank kept, in [0, 1]; in space compressed, the share of
+            the adapters' Σ‖ΔWᵢ‖² that the shared axes hold.
         error: ‖ΔW − written‖ / ‖ΔW‖, cut and cast to the file's dtype included.
         norm: ‖ΔW‖.
     """

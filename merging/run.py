@@ -126,15 +126,19 @@ def _report(
     warnings = [*found.warnings]
     if recipe.method.family == "factor":
         warnings.append("factor is approximate: the error is against the weighted sum that it stands for.")
+    if recipe.named_space == "compressed" and recipe.method.family == "elementwise":
+        warnings.append(
+            "Energy kept is what the compressed space holds of the adapters; error does not count the rest."
+        )
     if tied:
         warnings.append(
-            f"In {tied} of {len(modules)} modules singular values are equal, so some axes of the core space are a "
-            "convention; another convention would give another result there. Use space: delta to avoid it."
+            f"In {tied} of {len(modules)} modules singular values are equal, so some axes of space {recipe.space} are "
+            "a convention; another convention would give another result there. Use space: delta to avoid it."
         )
     return MergeReport(
         method=recipe.merge_method,
         variant=recipe.variant,
-        space=recipe.space if recipe.method.family == "elementwise" else None,
+        space=recipe.named_space,
         rank=recipe.rank.text,
         seed=recipe.seed,
         dtype=found.dtype,

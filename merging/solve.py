@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from merging.core_space import core_space
+from merging.coefficients import Coefficient
+from merging.compressed_space import energy_held
 from merging.lowrank import (
     Factors,
     Spectrum,
@@ -24,6 +25,8 @@ from merging.lowrank import (
 from merging.plan import ModulePlan
 from merging.recipe import RankRule, Recipe
 from merging.row_blocks import squared_distance, sum_of_squares
+from merging.shared_space import SharedSpace
+from merging.spaces import shared_space, space_stack
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -35,10 +38,12 @@ class Merged:
     Attributes:
         factors: (B, A) in the dtype of the file, scaling in B; rank 1 and zero where everything cancelled.
         rank: of the factors; 0 where everything cancelled.
-        energy_kept: the share of ‖ΔW‖² that the cut to this rank kept.
-        error: ‖ΔW − B·A‖ / ‖ΔW‖ with ΔW as the method defines it, cut and cast included; 0 for a zero delta.
+        energy_kept: the share of ‖ΔW‖² that the cut to this rank kept; in space compressed, the share of the adapters'
+            Σ‖ΔWᵢ‖² that the shared axes hold.
+        error: ‖ΔW − B·A‖ / ‖ΔW‖ with ΔW as the method defines it, cut and cast included; 0 for a zero delta. A rule
+            that looks at entries defines it in its space; a sum defines it without compression.
         norm: ‖ΔW‖.
-        tied: axes of the core space that are a convention; see core_space.py.
+        tied: axes of the shared space that are a convention; see shared_space.py.
     """
 
     factors: Factors
@@ -91,28 +96,41 @@ def merge_module(recipe: Recipe, plan: ModulePlan, inputs: Inputs, dtype: torch.
     if family in ("concat", "factor"):
         return _merge_factors(recipe, plan, inputs, dtype)
     if family == "exact":
-        return _cut(recipe.rank, weighted_sum(inputs.factors, sum_coefficients(recipe, plan, inputs)), dtype)
+        coefficients = sum_coefficients(recipe, plan, inputs)
+        if recipe.named_space == "compressed":
+            return _merge_compressed_sum(recipe, inputs.factors, coefficients, dtype)
+        return _cut(recipe.rank, weighted_sum(inputs.factors, coefficients), dtype)
     rule = _rule(recipe, plan, inputs)
     if not rule.inputs.factors:
         return _cut(recipe.rank, weighted_sum(inputs.factors, [0.0] * len(inputs.factors)), dtype)
     if recipe.space == "delta":
         return _merge_dense(rule, dtype)
-    spectrum, tied = _core_spectrum(rule)
-    return _cut(recipe.rank, spectrum, dtype, tied=tied)
+    spectrum, space = _shared_spectrum(rule)
+    merged = _cut(recipe.rank, spectrum, dtype, tied=space.tied if family == "elementwise" else 0)
+    if recipe.space == "compressed":
+        merged = replace(merged, energy_kept=energy_held(space, rule.inputs.factors))
+    return merged
 
 
 def module_energies(recipe: Recipe, plan: ModulePlan, inputs: Inputs) -> list[float]:
-    """σ² of the module's result in falling order, before any cut; for rules in space delta those of the merged core."""
-    if recipe.method.family == "elementwise":
+    """σ² of the module's result in falling order, before any cut; for rules in space delta those in the core space."""
+    if recipe.method.family in ("elementwise", "spectral"):
         rule = _rule(recipe, plan, inputs)
-        spectrum = _core_spectrum(rule)[0] if rule.inputs.factors else None
+        spectrum = _shared_spectrum(rule)[0] if rule.inputs.factors else None
+    elif recipe.method.family == "exact":
+        coefficients = sum_coefficients(recipe, plan, inputs)
+        is_compressed = recipe.named_space == "compressed"
+        spectrum = (
+            _compressed_sum(recipe, inputs.factors, coefficients)[0]
+            if is_compressed
+            else weighted_sum(inputs.factors, coefficients)
+        )
     else:
-        is_sum = recipe.method.family == "exact"
-        spectrum = weighted_sum(inputs.factors, sum_coefficients(recipe, plan, inputs) if is_sum else inputs.weights)
+        spectrum = weighted_sum(inputs.factors, inputs.weights)
     return spectrum.values.square().tolist() if spectrum else []
 
 
-def sum_coefficients(recipe: Recipe, plan: ModulePlan, inputs: Inputs) -> list[float]:
+def sum_coefficients(recipe: Recipe, plan: ModulePlan, inputs: Inputs) -> list[Coefficient]:
     """What an exact method multiplies each delta with."""
     weights = {"weights": inputs.weights} if recipe.method.is_weighted else {}
     return recipe.method.function(recipe.variant)(inputs.factors, **weights, **inputs.per_model, **plan.settings)
@@ -124,43 +142,59 @@ def module_seed(seed: int, module: str) -> int:
 
 
 @dataclass(frozen=True)
-class _ElementwiseRule:
+class _Rule:
+    """A method's `merge` with everything but the deltas."""
+
     recipe: Recipe
     plan: ModulePlan
     inputs: Inputs
     generator: torch.Generator
 
     def __call__(self, deltas: Tensor) -> Tensor:
+        """The merged delta; spectral methods see the deltas in float64, elementwise ones in float32."""
         function = self.recipe.method.function(self.recipe.variant)
-        arguments = {**self.inputs.per_model, **self.plan.settings}
-        return function(deltas, weights=self.inputs.weights, generator=self.generator, **arguments)
+        arguments = {"weights": self.inputs.weights, **self.inputs.per_model, **self.plan.settings}
+        if self.recipe.method.family == "spectral":
+            return function(deltas, **arguments)
+        return function(deltas.float(), generator=self.generator, **arguments)
 
 
-def _rule(recipe: Recipe, plan: ModulePlan, inputs: Inputs) -> _ElementwiseRule:
+def _rule(recipe: Recipe, plan: ModulePlan, inputs: Inputs) -> _Rule:
     generator = torch.Generator().manual_seed(module_seed(recipe.seed, plan.name))
-    return _ElementwiseRule(recipe, plan, inputs.without_zero_weights(), generator)
+    return _Rule(recipe, plan, inputs.without_zero_weights(), generator)
 
 
-def space_stack(recipe: Recipe, factors: Sequence[Factors]) -> Tensor:
-    """The deltas of one module in the recipe's space, (n, rows, columns) float32."""
-    if recipe.space == "core":
-        space = core_space(factors)
-        return torch.stack([space.project(delta) for delta in factors])
-    (b, _), (_, a) = factors[0], factors[-1]
-    deltas = torch.empty(len(factors), b.shape[0], a.shape[1])
-    for delta, (b, a) in zip(deltas, factors, strict=True):
-        torch.matmul(b, a, out=delta)
-    return deltas
+def _shared_spectrum(rule: _Rule) -> tuple[Spectrum, SharedSpace]:
+    """The rule's result in its shared space, and that space."""
+    space = shared_space(rule.recipe, rule.inputs.factors)
+    return space.lift(rule(space.stack(rule.inputs.factors))), space
 
 
-def _core_spectrum(rule: _ElementwiseRule) -> tuple[Spectrum, int]:
-    """The rule's result in the core space, and how many of its axes are a convention."""
-    space = core_space(rule.inputs.factors)
-    merged = rule(torch.stack([space.project(delta) for delta in rule.inputs.factors]))
-    return space.lift(merged), space.tied
+def _compressed_sum(
+    recipe: Recipe, factors: Sequence[Factors], coefficients: Sequence[Coefficient]
+) -> tuple[Spectrum, float]:
+    """The sum of the compressed deltas, and the share of their energy that compressing them kept."""
+    taken = [index for index, by in enumerate(coefficients) if by != 0]
+    if not taken:
+        return weighted_sum(factors, coefficients), 1.0
+    parts = [factors[index] for index in taken]
+    space = shared_space(recipe, parts)
+    numbers = torch.tensor([coefficients[index] for index in taken], dtype=torch.float64)
+    return space.lift(torch.einsum("n,npq->pq", numbers, space.stack(parts))), energy_held(space, parts)
 
 
-def _merge_dense(rule: _ElementwiseRule, dtype: torch.dtype) -> Merged:
+def _merge_compressed_sum(
+    recipe: Recipe, factors: Sequence[Factors], coefficients: Sequence[Coefficient], dtype: torch.dtype
+) -> Merged:
+    spectrum, held = _compressed_sum(recipe, factors, coefficients)
+    b, a = (factor.to(dtype) for factor in spectrum.factors(spectrum.rank))
+    exact = weighted_sum(factors, coefficients)
+    size = float(exact.values.norm())
+    error = distance(exact.factors(exact.rank), (b, a)) / size if size else 0.0
+    return Merged(_at_least_rank_one(b, a), spectrum.rank, held, error, size)
+
+
+def _merge_dense(rule: _Rule, dtype: torch.dtype) -> Merged:
     merged = rule(space_stack(rule.recipe, rule.inputs.factors))
     total = sum_of_squares(merged)
     spectrum = _dense_spectrum(rule, merged, total)
@@ -170,7 +204,7 @@ def _merge_dense(rule: _ElementwiseRule, dtype: torch.dtype) -> Merged:
     return Merged(_at_least_rank_one(b, a), spectrum.rank, min(1.0, kept), error, total**0.5)
 
 
-def _dense_spectrum(rule: _ElementwiseRule, merged: Tensor, total: float) -> Spectrum:
+def _dense_spectrum(rule: _Rule, merged: Tensor, total: float) -> Spectrum:
     """As many singular values as the rank rule wants; for `energy:x` twice as many until the share is reached."""
     wanted = rule.recipe.rank
     most = min(merged.shape)

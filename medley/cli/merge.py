@@ -13,6 +13,7 @@ from medley.cli.merge_plan import show_plan
 from medley.cli.output import json_option
 from medley.errors import ParameterError
 from merging import METHODS
+from merging.method import SPACES
 
 if TYPE_CHECKING:
     from merging import Recipe
@@ -36,7 +37,7 @@ def method_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("inputs", metavar="RECIPE.yaml | NAME[=WEIGHT]…", nargs=-1, required=True)
 @click.option("--name", help="Name of the result; by default that of the recipe file.")
 @click.option("--method", type=click.Choice(list(METHODS)), help="How to merge; not with a recipe file.")
-@click.option("--space", type=click.Choice(["core", "delta"]), help="Where elementwise methods look. Default core.")
+@click.option("--space", type=click.Choice(SPACES), help="Where elementwise methods look. Default core.")
 @click.option("--rank", help="auto, exact, a whole number, or energy:0.99. Default auto.")
 @click.option("--seed", type=int, help="Of the methods that draw at random. Default 0.")
 @click.option("--variant", type=click.Choice(["mergekit", "paper"]), help="Whose rule, where they differ.")

@@ -18,6 +18,8 @@ QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 SPACES = [
     ("core: fast, in the adapters' shared directions", "core"),
     ("delta: entry by entry, as in the papers", "delta"),
+    ("knots: shared rows, columns as they are", "knots"),
+    ("compressed: as few shared directions as the rank says", "compressed"),
 ]
 
 

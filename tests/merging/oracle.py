@@ -3,7 +3,8 @@
 An oracle gets one module: `deltas` (n, rows, cols) in the space that the method works in, without the adapters of
 weight 0; `weights` (n,); `own`, the recipe's parameters by name, one value per adapter where they are per adapter; and
 `draw`, the random numbers in [0, 1) that the runner's generator gives for one adapter after the other. ORACLES is the
-table: one row per method and variant; weighted sums of deltas are in oracle_exact.py. SPACES has one row per space.
+table: one row per method and variant; weighted sums of deltas are in oracle_exact.py, methods that go by singular
+vectors in oracle_spectral.py. SPACES has one row per space.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tests.merging import oracle_exact as exact
+from tests.merging import oracle_spectral as spectral
 from tests.merging.oracle_exact import Array, Draw, Own, weighted_sum
 
 Oracle = Callable[[Array, Array, Own, Draw], Array]
@@ -172,12 +174,15 @@ ORACLES: dict[tuple[str, str], Oracle] = {
     ("sce", "mergekit"): sce,
     ("sce", "paper"): sce,
     ("magnitude_prune", "mergekit"): halves(trimmed, summed),
+    ("tsv", "mergekit"): spectral.tsv,
+    ("iso_c", "mergekit"): spectral.iso_c,
+    ("iso_cts", "mergekit"): spectral.iso_cts,
 }
 
 
 # Spaces: from the dense deltas of one module to what the method sees, and the way back.
 
-Space = Callable[[Sequence[Array]], tuple[list[Array], Callable[[Array], Array]]]
+Space = Callable[..., tuple[list[Array], Callable[[Array], Array]]]
 
 
 def delta_space(dense: Sequence[Array]) -> tuple[list[Array], Callable[[Array], Array]]:
@@ -186,8 +191,27 @@ def delta_space(dense: Sequence[Array]) -> tuple[list[Array], Callable[[Array], 
 
 def core_space(dense: Sequence[Array]) -> tuple[list[Array], Callable[[Array], Array]]:
     """Between the singular vectors of the deltas side by side and of the deltas on top of each other."""
+    return between(axes(np.concatenate(dense, axis=1)), axes(np.concatenate(dense).T), dense)
+
+
+def knots_space(dense: Sequence[Array]) -> tuple[list[Array], Callable[[Array], Array]]:
+    """From the singular vectors of the deltas side by side to the columns as they are."""
+    return between(axes(np.concatenate(dense, axis=1)), np.eye(dense[0].shape[1]), dense)
+
+
+def compressed_space(dense: Sequence[Array], rank: int) -> tuple[list[Array], Callable[[Array], Array]]:
+    """Between `rank` axes on each side; where the core space has no more of them, it is the core space."""
     rows, columns = axes(np.concatenate(dense, axis=1)), axes(np.concatenate(dense).T)
-    return [rows.T @ each @ columns for each in dense], lambda merged: rows @ merged @ columns.T
+    if max(rows.shape[1], columns.shape[1]) > rank:
+        rows, columns = spectral.compressed_axes(list(dense), rank)
+    return between(rows, columns, dense)
+
+
+def between(rows: Array, columns: Array, dense: Sequence[Array]) -> tuple[list[Array], Callable[[Array], Array]]:
+    inside = [rows.T @ each @ columns for each in dense]
+    return [
+        each * (abs(each) > 1e-12 * np.linalg.norm(each)) for each in inside
+    ], lambda merged: rows @ merged @ columns.T
 
 
 def axes(matrix: Array) -> Array:
@@ -195,4 +219,9 @@ def axes(matrix: Array) -> Array:
     return left[:, values > 1e-7 * values[0]]
 
 
-SPACES: dict[str, Space] = {"delta": delta_space, "core": core_space}
+SPACES: dict[str, Space] = {
+    "delta": delta_space,
+    "core": core_space,
+    "knots": knots_space,
+    "compressed": compressed_space,
+}

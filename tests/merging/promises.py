@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from merging import METHODS
-from merging.recipe import SPACES
+from merging.method import SPACES
 
 PROMISES = (
     "one adapter returns itself",
@@ -35,19 +35,30 @@ BROKEN_BY_NATURE = {
         "weight 0 drops an adapter": "it has no weights",
     },
     "sce": {"weight 0 drops an adapter": "it has no weights"},
+    "iso_c": {
+        "one adapter returns itself": "its singular values become equal",
+        "identical adapters return themselves": "their singular values become equal",
+    },
+    "iso_cts": {
+        "one adapter returns itself": "its singular values become equal",
+        "identical adapters return themselves": "their singular values become equal",
+    },
     "factor": {
         "identical adapters return themselves": "its cross terms add up too",
         "the gauge does not matter": "it averages the factors themselves",
     },
 }
-AVERAGES_BY_COUNT = {("ties", "paper"), ("della", "paper")}  # so weights of 1 are the neutral ones
+AVERAGES_BY_COUNT = {("ties", "paper"), ("della", "paper"), ("tsv", None)}  # so weights of 1 are the neutral ones
 SETTINGS_OF_FAMILY: dict[str, list[dict[str, Any]]] = {  # keys of a recipe under which a method is another function
     "exact": [{}],
-    "elementwise": [{"space": space} for space in SPACES],
+    "elementwise": [{"space": space, **({"rank": 3} if space == "compressed" else {})} for space in SPACES],
+    "spectral": [{}],
     "concat": [{}],
     "factor": [{}],
 }
 SETTINGS_OF_METHOD: dict[str, list[dict[str, Any]]] = {  # the same for parameters
+    "linear": [{}, {"space": "compressed", "rank": 3}],
+    "task_arithmetic": [{}, {"space": "compressed", "rank": 3}],
     "nuslerp": [
         {},
         {"parameters": {"nuslerp_flatten": False}},
@@ -66,9 +77,8 @@ CASES = [
 def name_of(case: tuple[str, dict[str, Any]]) -> str:
     """For example "ties-delta-paper" or "model_stock-filter_wise"."""
     method, keys = case
-    return "-".join(
-        [method, *(word for value in keys.values() for word in ([value] if isinstance(value, str) else value))]
-    )
+    words = [word for word in keys.values() if isinstance(word, str)]
+    return "-".join([method, *keys.get("parameters", ()), *words])
 
 
 def every_method(promise: str | None = None) -> pytest.MarkDecorator:
@@ -92,5 +102,5 @@ def weights_for(method: str, weights: list[float]) -> list[float | None]:
 
 def thinned(method: str, keys: dict[str, Any], share: float) -> dict[str, Any]:
     """The case's keys with parameters under which a method leaves something out, if it can."""
-    thin = {name: share for name in ("density", "select_topk") if METHODS[method].parameter(name)}
+    thin = {name: share for name in ("density", "select_topk", "keep") if METHODS[method].parameter(name)}
     return keys | {"parameters": keys.get("parameters", {}) | thin}

@@ -51,6 +51,8 @@ globals_of_all = st.fixed_dictionaries(
         "lambda": st.sampled_from([1.0, 0.7]),
         "t": st.sampled_from([0.3, 0.0, 1.0]),
         "select_topk": st.sampled_from([1.0, 0.5, 0.2]),
+        "keep": st.sampled_from([1.0, 0.5]),
+        "common_fraction": st.sampled_from([0.8, 0.5, 0.0]),
     }
 )
 
@@ -81,7 +83,7 @@ def test_the_written_adapter_is_the_oracles(
         inputs = list(zip(chosen, map(dense_deltas, files), strict=True))
         wanted = oracle_result(method, keys, inputs, own, seed)
         recipe = {"merge_method": method, "models": models, "parameters": own, "seed": seed, "out_dtype": "float32"}
-        merge(recipe | keys | ({} if row.family == "concat" else {"rank": FULL_RANK}), folder / "out")
+        merge(recipe | ({} if row.family == "concat" else {"rank": FULL_RANK}) | keys, folder / "out")
         found = dense_deltas(folder / "out")
     assert set(found) == set(wanted)
     for name, (expected, size) in wanted.items():
@@ -119,7 +121,7 @@ def oracle_result(
     row, oracle = METHODS[method], ORACLES[method, keys.get("variant", "mergekit")]
     if not row.is_weighted:
         inputs = [({**each, "weight": 1.0}, deltas) for each, deltas in inputs]
-    is_sum = row.family in ("exact", "concat")
+    is_sum = row.family in ("exact", "concat") and "space" not in keys
     counted = [(each, deltas) for each, deltas in inputs if each["weight"] or is_sum]
     if abs(sum(each["weight"] for each, _ in counted)) < 0.1:
         reject()  # some methods divide by it
@@ -128,7 +130,8 @@ def oracle_result(
     for name in sorted({name for _, deltas in inputs for name in deltas}):
         zero = torch.zeros(SHAPES[name], dtype=torch.float64)
         dense = [deltas.get(name, zero).numpy() for _, deltas in counted]
-        modules[name] = (dense, *SPACES[keys.get("space", "delta")](dense))
+        size = {"rank": keys["rank"]} if "rank" in keys else {}
+        modules[name] = (dense, *SPACES[keys.get("space", "delta")](dense, **size))
     for name, (dense, inside, back) in modules.items():
         order = sorted(range(len(counted)), key=lambda index, dense=dense: np.linalg.norm(dense[index]) * row.is_random)
         per_model = {

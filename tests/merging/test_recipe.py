@@ -87,8 +87,15 @@ def test_a_missing_file_says_so() -> None:
             f"merge_method passthrough works on full models only. For adapters there are {', '.join(METHODS)}.",
         ),
         ({"spaces": "core"}, "There is no option 'spaces'. Did you mean 'space'?"),
-        ({"space": "kore"}, "space must be one of core, delta, knots, factor, got kore."),
-        ({"space": "knots"}, "space knots is not supported yet. Use core, which serves the same purpose, or delta."),
+        ({"space": "kore"}, "space must be one of core, delta, knots, compressed, factor, got kore."),
+        (
+            {"space": "compressed"},
+            "space compressed needs rank, a whole number: how many axes the adapters share. Got auto.",
+        ),
+        (
+            {"space": "compressed", "rank": "energy:0.9"},
+            "space compressed needs rank, a whole number: how many axes the adapters share. Got energy:0.9.",
+        ),
         (
             {"space": "factor"},
             "space factor is a method of its own, because it is approximate: merge_method: factor.",

@@ -20,7 +20,7 @@ def run(out: Path, method: str, models: list[tuple[Path, float]], density: float
     return out
 
 
-@pytest.mark.parametrize("space", ["core", "delta"])
+@pytest.mark.parametrize("space", ["core", "delta", "knots"])
 def test_with_nothing_dropped_dare_is_task_arithmetic_in_any_space(tmp_path: Path, space: str) -> None:
     models = [(random_lora(tmp_path / f"{seed}", seed=seed), 0.3 * seed) for seed in (1, 2)]
     exact = dense_deltas(run(tmp_path / "exact", "task_arithmetic", models))
@@ -87,7 +87,7 @@ def test_equal_singular_values_are_said(tmp_path: Path) -> None:
                    for i, name in enumerate(("east", "north")))  # fmt: skip
     report = merge(recipe_from_weights("ties", [(east, 1.0), (north, 1.0)]), tmp_path / "out")
     assert report.warnings == (
-        "In 1 of 1 modules singular values are equal, so some axes of the core space are a convention; another "
+        "In 1 of 1 modules singular values are equal, so some axes of space core are a convention; another "
         "convention would give another result there. Use space: delta to avoid it.",
     )
 

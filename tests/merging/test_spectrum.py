@@ -1,10 +1,12 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from merging import energy_by_rank, merge, recipe_from_weights, similarity
+from merging import METHODS, energy_by_rank, merge, recipe_from_weights, similarity
 from tests.merging.lora_files import SHAPES, dense_deltas, random_factors, random_lora, write_lora
+from tests.merging.promises import CASES, name_of, thinned, weights_for
 
 
 def test_cosines_are_those_of_the_flattened_deltas(tmp_path: Path) -> None:
@@ -31,18 +33,18 @@ def test_opposite_adapters_are_at_minus_one(tmp_path: Path) -> None:
     assert similarity(folders)[0] == pytest.approx([1.0, -1.0])
 
 
-@pytest.mark.parametrize(("method", "parameters"), [("linear", None), ("ties", {"density": 0.5}), ("concat", None)])
-def test_the_curve_is_what_the_merge_then_keeps(
-    tmp_path: Path, method: str, parameters: dict[str, float] | None
-) -> None:
-    models = [(random_lora(tmp_path / f"{seed}", seed=seed), 0.5) for seed in (1, 2)]
-    curve = energy_by_rank(recipe_from_weights(method, models, parameters))
+@pytest.mark.parametrize(("method", "keys"), CASES, ids=list(map(name_of, CASES)))
+def test_the_curve_is_what_the_merge_then_keeps(tmp_path: Path, method: str, keys: dict[str, Any]) -> None:
+    folders = [random_lora(tmp_path / f"{seed}", seed=seed) for seed in (1, 2)]
+    models = list(zip(folders, weights_for(method, [0.5, 0.5]), strict=True))
+    keys = thinned(method, keys, 0.5)
+    curve = energy_by_rank(recipe_from_weights(method, models, **keys))
     assert curve == sorted(curve)
     assert curve[-1] == pytest.approx(1.0)
-    if method != "concat":
-        report = merge(recipe_from_weights(method, models, parameters, rank=2), tmp_path / "out")
+    if METHODS[method].family not in ("concat", "factor") and keys.get("space") not in ("delta", "compressed"):
+        report = merge(recipe_from_weights(method, models, **keys, rank=2), tmp_path / "out")
         assert report.energy_kept == pytest.approx(curve[1], rel=1e-6)
-        assert report.error == pytest.approx((1 - curve[1]) ** 0.5, rel=1e-3)
+        assert report.error == pytest.approx((1 - curve[1]) ** 0.5, rel=1e-3, abs=1e-6)
 
 
 def test_the_curve_of_nothing_is_empty(tmp_path: Path) -> None:
