@@ -1,14 +1,13 @@
 """`medley merge`: a recipe file, or a method with NAME=WEIGHT inputs; with --dry-run only what is known before it."""
 
-import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from medley.cli.flags import flag, given
+from medley.cli.flags import given
 from medley.cli.follow import submit
+from medley.cli.merge_flags import MergeCommand, method_flags
 from medley.cli.merge_plan import show_plan
 from medley.cli.output import json_option
 from medley.errors import ParameterError
@@ -21,22 +20,12 @@ if TYPE_CHECKING:
 KEYS = ("space", "rank", "seed", "variant", "dtype")
 
 
-def method_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One flag for each parameter that any method has, except the weight, which stands behind the name."""
-    names = dict.fromkeys(each.name for method in METHODS.values() for each in method.parameters)
-    for name in reversed([name for name in names if name != "weight"]):
-        users = {method.name: parameter for method in METHODS.values() if (parameter := method.parameter(name))}
-        parameter, *others = users.values()
-        if any(other.default != parameter.default for other in others):
-            parameter = dataclasses.replace(parameter, default=None)  # no single default to show
-        command = flag(parameter, note=f"for {', '.join(users)}")(command)
-    return command
-
-
-@click.command()
+@click.command(cls=MergeCommand)
 @click.argument("inputs", metavar="RECIPE.yaml | NAME[=WEIGHT]…", nargs=-1, required=True)
 @click.option("--name", help="Name of the result; by default that of the recipe file.")
-@click.option("--method", type=click.Choice(list(METHODS)), help="How to merge; not with a recipe file.")
+@click.option(
+    "--method", type=click.Choice(list(METHODS)), metavar="METHOD", help="One of those below; not with a recipe file."
+)
 @click.option("--space", type=click.Choice(SPACES), help="Where elementwise methods look. Default core.")
 @click.option("--rank", help="auto, exact, a whole number, or energy:0.99. Default auto.")
 @click.option("--seed", type=int, help="Of the methods that draw at random. Default 0.")

@@ -10,6 +10,7 @@ import yaml
 from hub import open_registry
 from medley.cli.merge import parse_input
 from medley.errors import ParameterError
+from merging import METHODS
 from tests.cli.conftest import Here, assert_refused, kept_in
 from tests.tiny_model import TINY_BASE_ID
 
@@ -57,6 +58,35 @@ def test_a_recipe_file_with_a_path_in_it(
     version = open_registry(stocked).get("half-and-half")
     assert (made["state"], made["result"]) == ("done", version.id)
     assert str(tmp_path) not in version.recipe
+
+
+def test_the_help_says_which_method_takes_which_flags(here: Here) -> None:
+    text = " ".join(here("merge", "--help", ok=True).out.split()).replace("- ", "-")  # lines break at hyphens too
+    options, _, rest = text.partition(" Methods: ")
+    methods, _, own = rest.partition(" Options of methods: ")
+    assert "--method METHOD One of those below; not with a recipe file." in options
+    for method in METHODS.values():
+        flags = ["--" + each.name.replace("_", "-") for each in method.parameters if each.name != "weight"]
+        assert f"{method.name} {method.when}" + (f" Takes {', '.join(flags)}." if flags else "") in methods
+        assert all(f"{name} " in own for name in flags)
+    assert "--gamma FLOAT Share of an adapter's largest entries that is dropped. For breadcrumbs and " in own
+    assert "--density FLOAT Share of an adapter's entries that is kept. In (0, 1]; default 1." in own
+
+
+def test_the_flags_of_a_method_reach_its_recipe(stocked: Path, here: Here) -> None:
+    flags = {
+        "della": ("--density", "0.5", "--epsilon", "0.2", "--no-rescale"),
+        "breadcrumbs_ties": ("--density", "0.5", "--gamma", "0.1", "--normalize"),
+        "sce": ("--select-topk", "0.3"),
+    }
+    wanted = {
+        "della": {"density": 0.5, "epsilon": 0.2, "rescale": False},
+        "breadcrumbs_ties": {"density": 0.5, "gamma": 0.1, "normalize": True},
+        "sce": {"select_topk": 0.3},
+    }
+    for method, given in flags.items():
+        found = here("merge", "--method", method, "left", "right", *given, "--dry-run", "--json", ok=True).json
+        assert found["recipe"]["parameters"] == wanted[method]
 
 
 def test_a_dry_run_writes_nothing(stocked: Path, here: Here) -> None:
