@@ -246,6 +246,10 @@ METHODS: dict[str, Method] = {
 
 _HOME_OF = {  # no file is named like what it offers: the package's attribute would then be the file
     "merge": "merging.steps",
+    "convert_adapter": "merging.convert",
+    "convert_preflight": "merging.convert_check",
+    "ConvertOptions": "merging.convert_options",
+    "ConvertReport": "merging.convert_report",
     "extract_adapter": "merging.extract",
     "extract_preflight": "merging.extract_check",
     "ExtractOptions": "merging.extract_options",

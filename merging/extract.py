@@ -4,36 +4,27 @@ Modules are worked on side by side, each on one thread, so that the bytes of the
 options and the seed alone. The maths is in adaptive_svd.py, what is checked before in extract_check.py.
 """
 
-import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
-import torch
-from torch import Tensor
-
-from medley.errors import BaseModelError, IncompatibleError, ProblemsError
+from medley.errors import IncompatibleError, ProblemsError
 from medley.events import Emit, ignore_event
 from medley.lm.adapter_tensors import Factors, write_adapter
 from medley.lm.base_folder import weights_digest
 from medley.lm.model_tensors import TensorReader, open_tensors
-from merging.adaptive_svd import for_energy, largest, squared_norm
+from merging.dense_module import factor_dense
 from merging.extract_check import ExtractPreflight, extract_preflight
 from merging.extract_options import ExtractOptions
 from merging.extract_report import FILE_NAME, ExtractReport
 from merging.extract_whole import Whole, sort_whole
 from merging.model_difference import difference
+from merging.parallel import in_order
 from merging.reading import one_thread
-from merging.recipe import RankRule, parse_rank
+from merging.recipe import parse_rank
 from merging.report import ModuleReport
-from merging.solve import DTYPES, module_seed
+from merging.solve import DTYPES
 from merging.staging import staged_folder
-
-MOST_WORKERS = 4  # each holds the difference of one module in float32
-ResultT = TypeVar("ResultT")
 
 
 def extract_adapter(
@@ -101,50 +92,14 @@ def _extract_modules(
     def extract(module: str) -> tuple[Factors, ModuleReport] | None:
         name = f"{module}.weight"
         delta = difference(before.read(name), after.read(name))
-        total = 0.0 if delta is None else squared_norm(delta)
-        return extract_module(module, delta, rule, options, dtype, total=total) if total else None
+        if delta is None:
+            return None
+        return factor_dense(module, delta, rule, dtype, most=options.max_rank, seed=options.seed)
 
-    for step, (module, result) in enumerate(_side_by_side(extract, found.linears), start=1):
-        if result is not None:
+    for step, (module, result) in enumerate(in_order(extract, found.linears), start=1):
+        if result is not None and result[1].rank:
             yield module, result
         emit("progress", step=step, total=len(found.linears), text="Extracting")
-
-
-def extract_module(
-    module: str, delta: Tensor, rule: RankRule, options: ExtractOptions, dtype: torch.dtype, *, total: float
-) -> tuple[Factors, ModuleReport]:
-    """The best factors (B, A) of a dense delta in `dtype`, and how far B·A is from it.
-
-    Args:
-        module: its name; with the seed it decides the random projection.
-        delta: (m, n) float32; its memory is used for the residual.
-        rule: "at_most" or "energy".
-        total: ‖delta‖², not 0.
-
-    Raises:
-        BaseModelError: the delta is not finite.
-    """
-    if not math.isfinite(total):
-        raise BaseModelError(f"{module} holds NaN or Infinity in one of the models.")
-    generator = torch.Generator().manual_seed(module_seed(options.seed, module))
-    if rule.kind == "energy":
-        spectrum = for_energy(delta, rule.value, options.max_rank, generator, total=total)
-    else:
-        spectrum = largest(delta, min(int(rule.value), *delta.shape), generator, total=total)
-    b, a = (factor.to(dtype) for factor in spectrum.factors(spectrum.rank))
-    kept = min(1.0, float(spectrum.values.square().sum()) / total)
-    error = (squared_norm(delta.addmm_(b.float(), a.float(), alpha=-1)) / total) ** 0.5
-    return (b, a), ModuleReport(spectrum.rank, kept, error, total**0.5)
-
-
-def _side_by_side(work: Callable[[str], ResultT], modules: Sequence[str]) -> Iterator[tuple[str, ResultT]]:
-    """Each module with its result, in order. When the caller stops, so does the work that has not begun."""
-    workers = min(MOST_WORKERS, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        yield from zip(modules, pool.map(work, modules), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _report(
