@@ -5,13 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from merging import merge, parse_recipe, recipe_from_weights
+from merging import merge, recipe_from_weights
 from merging.methods import ties
 from tests.merging.lora_files import SHAPES, dense_deltas, random_factors, random_lora, relative_error, write_lora
 
 FIRST, SECOND = SHAPES
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-MERGES = [path for path in sorted(RECIPES.glob("*.yaml")) if "merge_method:" in path.read_text(encoding="utf-8")]
 
 
 def run(out: Path, method: str, models: list[tuple[Path, float]], density: float = 1.0, **keys: object) -> Path:
@@ -112,11 +110,3 @@ def test_slerp_starts_at_its_base(tmp_path: Path) -> None:
     merge(recipe, tmp_path / "from-first")
     assert relative_error(dense_deltas(tmp_path / "from-second")[SECOND], dense_deltas(second)[SECOND]) < 1e-6
     assert relative_error(dense_deltas(tmp_path / "from-first")[SECOND], dense_deltas(first)[SECOND]) < 1e-6
-
-
-@pytest.mark.parametrize("path", MERGES, ids=lambda path: path.name)
-def test_shipped_recipes_run(tmp_path: Path, path: Path) -> None:
-    folders = {name: str(random_lora(tmp_path / name, seed=seed)) for seed, name in enumerate(("pirate", "tidy"))}
-    report = merge(parse_recipe(path).with_models(folders.__getitem__), tmp_path / "out")
-    assert [each.name for each in report.inputs] == ["pirate", "tidy"]
-    assert set(report.modules) == set(SHAPES)
