@@ -35,7 +35,7 @@ COMMANDS: dict[str, Entry] = {
     "adapter": Entry(
         "medley.cli.adapter", "adapter", "Adapters: list, show, import, export, verify, alias, lineage, rm."
     ),
-    "model": Entry("medley.cli.model", "model", "Full models: list, show, export, verify, alias, lineage, rm."),
+    "model": Entry("medley.cli.model", "model", "Full models: list, show, import, export, verify, alias, lineage, rm."),
     "registry": Entry("medley.cli.registry", "registry", "The registry as a whole: verify, gc, path."),
     "train": Entry("medley.cli.train", "train", "Train an adapter: a trainer and its options, or a recipe file."),
     "score": Entry("medley.cli.score", "score", "Score answers with a reward model or a reward function."),

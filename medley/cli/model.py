@@ -7,7 +7,7 @@ import click
 
 from medley.cli.output import age_text, base_text, json_option, print_json, size_text, time_text
 from medley.cli.version_commands import add_version_commands
-from medley.cli.versions import parents_text, print_version, version_json
+from medley.cli.versions import as_json_row, parents_text, print_version, version_json
 
 if TYPE_CHECKING:
     from hub import Registry, Version
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def model() -> None:
-    """Full models: list, show, export, verify, alias, lineage, rm."""
+    """Full models: list, show, import, export, verify, alias, lineage, rm."""
 
 
 @model.command()
@@ -56,6 +56,30 @@ def show_version(registry: "Registry", version: "Version") -> None:
             "notes": facts.get("notes"),
         },
     )
+
+
+@model.command("import")
+@click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="Name in the registry.")
+@click.option("--base", help="Base that it was made from: a registered one, or a Hub id.")
+@json_option
+def import_(source: Path, name: str, base: str | None, as_json: bool) -> None:
+    """Check a model FOLDER and copy it into the registry."""
+    from hub import open_registry
+    from hub.intake_model import import_model
+    from medley.jobs.artifacts import base_identity
+    from medley.jobs.model_facts import model_facts
+
+    registry = open_registry()
+    hub_id, revision = base_identity(registry, base) if base else (None, None)
+    version, left_out = import_model(registry, source, name, base=hub_id, base_revision=revision, describe=model_facts)
+    if as_json:
+        print_json({**as_json_row(version), "left_out": list(left_out)})
+        return
+    facts = version.metadata
+    click.echo(f"Imported {version.label} (sha256:{version.id[:8]}), a model of {facts['parameters']:,} parameters.")
+    if left_out:
+        click.echo(f"Left out: {', '.join(left_out)}.")
 
 
 @model.command()

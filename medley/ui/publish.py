@@ -1,4 +1,4 @@
-"""Publish: one adapter version to the Hugging Face Hub. The plan comes first; the token is used once and forgotten."""
+"""Publish: an adapter, a model or a dataset to the Hub. The plan comes first; the token is used once and forgotten."""
 
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
             with gr.Column(elem_classes="m-panel"):
                 gr.HTML(markup.heading("1. What and where"))
                 with gr.Row():
-                    name = gr.Dropdown([], label="Adapter", elem_id="publish-name", min_width=200)
+                    name = gr.Dropdown([], label="Adapter, model or dataset", elem_id="publish-name", min_width=200)
                     repo = gr.Textbox(label="Repo on the Hub", placeholder="your-name/pirate", max_lines=1,
                                       elem_id="publish-repo", min_width=200)  # fmt: skip
                 visibility = gr.Radio(VISIBILITIES, value="private", label="Who can see it")

@@ -16,22 +16,30 @@ if TYPE_CHECKING:
     from hub.plan import PushPlan
 
 PLACEHOLDER_REPO = "your-name/{name}"
+KINDS = ("adapter", "model", "dataset")  # what can be published, in the order of the choice
+
+
+def choices(workspace: Workspace) -> list[tuple[str, str]]:
+    """(what the choice shows, name) of everything that can be published; an adapter is shown by its name alone."""
+    shown_as = {"adapter": "{name}", "model": "{name} (model)", "dataset": "{name} (dataset)"}
+    return [(shown_as[kind].format(name=name), name) for kind in KINDS for name in workspace.names(kind)]
 
 
 def opened(workspace: Workspace, reference: str, repo: str) -> list[Any]:
-    """Values for adapter, repo, card, the card as written, and the plan, as the page is opened."""
-    names = workspace.names("adapter")
+    """Values for version, repo, card, the card as written, and the plan, as the page is opened."""
+    offered = choices(workspace)
+    names = [name for _, name in offered]
     chosen = reference or (names[0] if names else "")
     if not chosen:
-        text = "Train or import an adapter first; it can be published from here."
+        text = "Train an adapter, merge, or import a dataset first; each can be published from here."
         empty = markup.section(
             "Plan", markup.empty("Nothing to publish yet", text, markup.button_link("train", "Train"))
         )
         return [gr.Dropdown([], value=None), "", "", "", empty]
-    choices = names if chosen in names else [chosen, *names]
+    offered = offered if chosen in names else [(chosen, chosen), *offered]
     card, written = write_card(workspace, chosen, repo, "", "")
     plan = plan_html(workspace, chosen, repo, "private", card)
-    return [gr.Dropdown(choices, value=chosen), repo or gr.skip(), card, written, plan]
+    return [gr.Dropdown(offered, value=chosen), repo or gr.skip(), card, written, plan]
 
 
 def write_card(workspace: Workspace, reference: str, repo: str, card: str, written: str) -> tuple[Any, Any]:
@@ -42,7 +50,7 @@ def write_card(workspace: Workspace, reference: str, repo: str, card: str, writt
     def write() -> str:
         from hub.card import build_card
 
-        version = workspace.version(reference, "adapter")
+        version = workspace.version(reference)
         return build_card(workspace.registry, version, (repo or "").strip() or None)
 
     text = attempt(write)[0] or ""
@@ -53,7 +61,7 @@ def make_plan(workspace: Workspace, reference: str, repo: str, visibility: str, 
     """What a push would upload; made without the network."""
     from hub.plan import plan_push
 
-    version = workspace.version(reference, "adapter")
+    version = workspace.version(reference)
     wanted = (repo or "").strip() or PLACEHOLDER_REPO.format(name=version.name)
     is_private = visibility != "public"
     return plan_push(
@@ -97,9 +105,10 @@ def dry_run(workspace: Workspace, reference: str, repo: str, visibility: str, ca
         return gr.skip(), problem
     if plan.refusals:
         return draw_plan(plan), markup.notice("bad", "It cannot be published: " + " ".join(plan.refusals))
+    where = "dataset repo" if plan.repo_type == "dataset" else "repo"
     text = (
         f"A push would upload {plural(len(plan.files), 'file')} ({size_text(plan.total_bytes)}) to the "
-        f"{plan.visibility} repo {plan.repo_id} and tag them {plan.tag}. Nothing was sent."
+        f"{plan.visibility} {where} {plan.repo_id} and tag them {plan.tag}. Nothing was sent."
     )
     return draw_plan(plan), markup.notice("good", text)
 

@@ -88,9 +88,12 @@ def next_steps(workspace: Workspace, reference: str) -> str:
         ways = [
             markup.button_link("data", "Look at the rows", {"name": version.label}),
             markup.button_link("train", "Train on it", {"data": version.label}),
+            markup.button_link("publish", "Publish", {"name": version.label}),
         ]
     if version.kind in ("base", "model"):
         ways = [markup.button_link("train", "Train on it", {"base": version.label})]
+    if version.kind == "model":
+        ways.append(markup.button_link("publish", "Publish", {"name": version.label}))
     return f'<div class="m-side">{"".join(ways)}</div>' if ways else ""
 
 

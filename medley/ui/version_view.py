@@ -127,10 +127,11 @@ def card(workspace: Workspace, version: Version) -> str:
     """The model card as it would be published, as text: nothing in it is run or loaded. Of a report, its tables."""
     if is_type_report(version):
         return report_view(version)
-    if version.kind != "adapter":
-        return markup.empty("No card", "Adapters and merges have a card; it is written from what the registry knows.")
-    from hub.card import build_card
+    from hub.card import CARDS, build_card
 
+    if version.kind not in CARDS:
+        text = "Adapters, models and datasets have a card; it is written from what the registry knows."
+        return markup.empty("No card", text)
     return markup.code_block(build_card(workspace.registry, version), wrap=True)
 
 

@@ -65,8 +65,8 @@ def publish_mixed(
 ) -> Version:
     """The merged model "mixed", made from a base and a model; `folder` must not exist yet."""
     base = registry.publish("base", "tiny", write(folder / "base", {"base.json": b"{}"}), base=BASE)
-    left = registry.publish(
-        "model", "left", write(folder / "left", model_files()), metadata={"source": "ada/left@" + "1" * 40}
+    half = registry.publish(
+        "model", "half", write(folder / "half", model_files()), metadata={"source": "ada/left@" + "1" * 40}
     )
     about = {"trainer": "merge", "method": "linear", "engine": "mergekit", "parameters": 28, "dtype": "float32"}
     return registry.publish(
@@ -74,7 +74,7 @@ def publish_mixed(
         "mixed",
         write(folder / "mixed", {**sharded_files(), "recipe.yaml": recipe.encode()} if files is None else files),
         base=BASE,
-        parents=[Parent(base.id, "base"), Parent(left.id, "input")],
+        parents=[Parent(base.id, "base"), Parent(half.id, "input")],
         recipe=recipe,
         metadata={**about, **metadata},
     )

@@ -35,7 +35,7 @@ def test_a_merged_model_names_its_bases_and_mergekit(registry: Registry, tmp_pat
     assert (
         "A merge of other models by `linear`, computed with [mergekit](https://github.com/arcee-ai/mergekit)." in card
     )
-    assert "| input | left:v1 | `sha256:" in card
+    assert "| input | half:v1 | `sha256:" in card
     assert "| eval\\_loss | 1.235 |" in card
     assert 'model = AutoModelForCausalLM.from_pretrained("ada/mixed")' in card
     assert "## Intended use and limits" in card

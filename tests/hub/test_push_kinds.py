@@ -219,7 +219,7 @@ def test_a_public_repo_is_refused_when_private_was_asked(
 def test_another_model_under_the_tag_is_refused(registry: Registry, hub_server: HubServer, tmp_path: Path) -> None:
     publish_mixed(registry, tmp_path / "src")
     send(registry, hub_server, "mixed")
-    other = plan_push(registry, "left", "ada/mixed", private=True)
+    other = plan_push(registry, "half", "ada/mixed", private=True)
     with pytest.raises(HubError, match=r"^ada/mixed has another model under the tag v1, and tags stay where they are"):
         push(registry, other, token=hub_server.owner.token, endpoint=hub_server.url)
 

@@ -221,3 +221,7 @@ def dry_run(tab: Watched, pictures: Path) -> None:
         re.compile("A push would upload .* repo ada/blended and tag them v1. Nothing was sent.")
     ).wait_for()
     tab.look("publish", pictures)
+    page = tab.open("publish?name=sums")
+    page.locator("#publish-plan").get_by_text("train.jsonl").wait_for()
+    page.get_by_role("button", name="Dry run").click()
+    page.get_by_text("to the private dataset repo your-name/sums and tag them v1. Nothing was sent.").wait_for()
