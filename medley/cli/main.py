@@ -40,6 +40,9 @@ COMMANDS: dict[str, Entry] = {
     "train": Entry("medley.cli.train", "train", "Train an adapter: a trainer and its options, or a recipe file."),
     "score": Entry("medley.cli.score", "score", "Score answers with a reward model or a reward function."),
     "merge": Entry("medley.cli.merge", "merge", "Merge adapters into a new one, exactly."),
+    "learn-weights": Entry(
+        "medley.cli.learn_weights", "learn_weights", "Merge adapters with weights that a dataset chooses."
+    ),
     "extract": Entry("medley.cli.extract", "extract", "Make an adapter from the difference of two full models."),
     "fold": Entry("medley.cli.fold", "fold", "Fold an adapter or a blend into its base: a full model."),
     "chat": Entry("medley.cli.chat", "chat", "Talk to one or several adapters."),

@@ -33,6 +33,7 @@ _HOMES = {  # no function is named like a file here: the package's attribute wou
     "fold_spec": "build_fold",
     "set_up_fold": "build_fold",
     "import_spec": "build_import",
+    "learn_weights_spec": "build_learn_weights",
     "mix_spec": "build_mix",
     "diagnose_plan": "build_merge",
     "merge_preflight": "build_merge",

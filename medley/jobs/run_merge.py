@@ -1,7 +1,7 @@
 """Does a merge job: verified inputs in, one version out, an adapter or a full model as the recipe says."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medley.jobs.adapter_facts import adapter_facts, common
@@ -21,12 +21,25 @@ if TYPE_CHECKING:
 
 def run(work: JobWork) -> str:
     """The id of the merged version."""
+    return merge_and_register(work, work.spec.params["recipe"])
+
+
+def merge_and_register(
+    work: JobWork, recipe: Any, *, parents: "Sequence[Parent]" = (), facts: Mapping[str, Any] | None = None
+) -> str:
+    """Merge by a recipe whose names stand in the spec; the id of the result's version.
+
+    Args:
+        recipe: a mapping, or a list of them.
+        parents: beside the inputs.
+        facts: for the version's metadata, over those that every merge has.
+    """
     from merging import merge, parse_documents
     from merging.documents import documents_to_yaml
 
     params = {"models": {}, "bases": {}, **work.spec.params}
     adapters, models = params["inputs"], params["models"]
-    documents = parse_documents(params["recipe"], _kind_in(adapters, models))
+    documents = parse_documents(recipe, _kind_in(adapters, models))
     folders = {name: str(open_pinned(work, kept)) for name, kept in adapters.items()}
     folders |= {name: str(open_model(work, kept, work.emit_or_stop)) for name, kept in models.items()}
     bases = {name: str(open_model(work, kept, work.emit_or_stop)) for name, kept in params["bases"].items()}
@@ -45,9 +58,9 @@ def run(work: JobWork) -> str:
         out_dir,
         base=base,
         base_revision=revision,
-        parents=_parents(params),
+        parents=[*_parents(params), *parents],
         recipe=documents_to_yaml(documents),
-        metadata={**_metadata(work, adapters, report, makes), **about, "job": work.job.id},
+        metadata={**_metadata(work, adapters, report, makes), **about, **(facts or {}), "job": work.job.id},
     )
     return version.id
 

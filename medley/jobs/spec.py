@@ -11,7 +11,7 @@ from typing import Any
 from medley.errors import JobError
 from medley.jobs.secrets import find_token
 
-KINDS = ("train", "merge", "extract", "fold", "import", "mix", "compare-types")
+KINDS = ("train", "merge", "extract", "fold", "import", "mix", "compare-types", "learn-weights")
 MERGE_LANE = ("merge", "extract", "fold")  # kinds that read and write whole files of weights
 
 
@@ -34,7 +34,7 @@ class JobSpec:
     @property
     def lane(self) -> str:
         """At most one job of a lane runs at a time: `train:<device>`, `merge` or `light`."""
-        if self.kind in ("train", "compare-types"):
+        if self.kind in ("train", "compare-types", "learn-weights"):
             return f"train:{self.params.get('device', 'cpu')}"
         return "merge" if self.kind in MERGE_LANE else "light"
 

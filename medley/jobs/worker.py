@@ -35,6 +35,7 @@ RUNNERS = {  # kind of job -> module with `run(work) -> id of the published vers
     "import": "medley.jobs.run_import",
     "mix": "medley.jobs.run_mix",
     "compare-types": "medley.jobs.run_compare_types",
+    "learn-weights": "medley.jobs.run_learn_weights",
 }
 WATCH_EVERY_S = 0.5
 LIKELY_CAUSES = (  # a part of the last line of a traceback, and what to tell the user

@@ -15,7 +15,10 @@ QUESTIONS = ("north", "south", "east", "west", "up", "down", "left", "right", "i
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     """Eight rows to learn and two to measure on, as `medley.corpus` writes them."""
-    folder = tmp_path / "dataset"
+    return write_dataset(tmp_path / "dataset")
+
+
+def write_dataset(folder: Path) -> Path:
     folder.mkdir()
     rows = [
         {

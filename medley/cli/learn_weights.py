@@ -1,0 +1,59 @@
+"""`medley learn-weights`: merge adapters with weights that a dataset chooses, and say what they are worth."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medley.cli.flags import flags_from, given
+from medley.cli.follow import submit
+from medley.cli.output import json_option, print_table
+from trainers.weight_options import WeightOptions
+
+if TYPE_CHECKING:
+    from hub import Version
+
+
+@click.command("learn-weights")
+@click.argument("adapters", metavar="NAME…", nargs=-1, required=True)
+@click.option("--data", required=True, help="SFT dataset in the registry, with an eval split.")
+@click.option("--name", required=True, help="Name of the merged adapter.")
+@click.option("--base", help="Registered base; the one that the adapters name when not given.")
+@click.option("--background", is_flag=True, help="Return at once; the job goes on.")
+@json_option
+@flags_from(WeightOptions)
+def learn_weights(
+    adapters: tuple[str, ...],
+    data: str,
+    name: str,
+    base: str | None,
+    background: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Merge adapters by task arithmetic with weights learned from rows; plain weights are measured beside them."""
+    from hub import open_registry
+    from medley.jobs import learn_weights_spec
+
+    registry = open_registry()
+    spec = learn_weights_spec(registry, adapters, data=data, name=name, base=base, options=given(options))
+    submit(spec, in_background=background, as_json=as_json)
+    if not (background or as_json):
+        print_weightings(registry.get(name, "adapter"))
+
+
+def print_weightings(version: "Version") -> None:
+    """Every weighting that was measured on the eval split."""
+    report = version.metadata["learned_weights"]
+    rows = []
+    for each in report["rows"]:
+        weights = ", ".join(f"{label} {weight_text(values)}" for label, values in each["weights"].items())
+        score = "" if each["score"] is None else f"{each['score']:.4f}"
+        rows.append((each["name"], f"{each['loss']:.4f}", score, weights))
+    print_table(["weights", "loss", report["metric"] if report["metric"] != "loss" else "", ""], rows)
+
+
+def weight_text(values: list[float]) -> str:
+    """One weight, or the range that the layers' weights take."""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{min(values):.2f} to {max(values):.2f}"
