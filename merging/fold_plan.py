@@ -13,7 +13,8 @@ from medley.errors import ParameterError, ProblemsError, UserError
 from medley.lm.adapter_file import AdapterFile, open_adapter
 from medley.lm.model_file import DTYPE_OF, HEAD_WEIGHT, ModelFile, NewTensor, StoredTensor, new_tensor, open_model
 from merging.check import place_problems, space_problems
-from merging.compatibility import CHANGES_THE_BASE, OTHER_KINDS, OTHER_MATHS, joint_problems, short_names
+from merging.compatibility import joint_problems, short_names
+from merging.delta_check import delta_problems
 from merging.fold_changes import Findings, LowRank
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -151,34 +152,8 @@ def _open_all(inputs: Sequence[FoldInput]) -> tuple[dict[str, AdapterFile], tupl
             problems.append(f"'{name}': {error}")
         else:
             weights.append(each.weight)
-            problems += _adapter_problems(name, adapters[name])
+            problems += delta_problems(name, adapters[name])
     return adapters, tuple(weights), problems
-
-
-def _adapter_problems(name: str, adapter: AdapterFile) -> Iterator[str]:
-    """Why this adapter is more than changes of the base's tensors."""
-    config = adapter.config
-    if config.peft_type != "LORA":
-        yield f"'{name}' is {OTHER_KINDS[config.peft_type]}. Only LoRA adapters can be folded."
-        return
-    if adapter.is_reward_model:
-        yield f"'{name}' is a reward model, which a base cannot hold. Use it with: medley score"
-        return
-    for key, what in OTHER_MATHS.items():
-        if config.raw.get(key):
-            yield f"'{name}' {what}, so its delta is more than its two factors, which fold does not cover."
-    if config.lora_bias:
-        yield f"'{name}' trained biases of its factors (lora_bias), which fold does not cover."
-    if config.raw.get("trainable_token_indices"):
-        yield f"'{name}' trained single tokens' embeddings (trainable_token_indices), which fold does not cover."
-    if config.raw.get("ensure_weight_tying"):
-        yield f"'{name}' ties what it trains to other layers (ensure_weight_tying), which fold does not cover."
-    start = str(config.init_lora_weights).lower()
-    if start.startswith(CHANGES_THE_BASE):
-        yield (
-            f"'{name}' was initialised with {start}, which also changes the base's weights, so its delta does not "
-            "belong to the original base. Save it with peft's path_initial_model_for_weight_conversion first."
-        )
 
 
 def _plan_tensors(

@@ -154,9 +154,19 @@ def import_(source: Path, name: str, base: str | None, as_json: bool) -> None:
 @adapter.command()
 @click.argument("name")
 @click.argument("out", type=click.Path(path_type=Path))
-def export(name: str, out: Path) -> None:
-    """Copy an adapter to a new folder, or to a .zip."""
+@click.option("--format", "format_name", type=click.Choice(["peft", "gguf"]), default="peft", help="Default peft.")
+def export(name: str, out: Path, format_name: str) -> None:
+    """Copy an adapter to a new folder, or to a .zip; with --format gguf to a file for llama.cpp and Ollama."""
     from hub import open_registry
+
+    if format_name == "gguf":
+        from medley.cli.progress import progress_bar
+        from medley.jobs import write_adapter_gguf
+
+        with progress_bar("Loading") as emit:
+            write_adapter_gguf(open_registry(), name, out, emit)
+        click.echo(f"Wrote {out}.")
+        return
     from hub.export import export_version
 
     click.echo(f"Wrote {export_version(open_registry(), name, out, kind='adapter')}.")

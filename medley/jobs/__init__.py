@@ -30,6 +30,7 @@ _HOMES = {  # no function is named like a file here: the package's attribute wou
     "extract_spec": "build_extract",
     "plan_extract": "build_extract",
     "follow_job": "follow",
+    "write_adapter_gguf": "export_gguf",
     "fold_spec": "build_fold",
     "set_up_fold": "build_fold",
     "import_spec": "build_import",

@@ -143,3 +143,15 @@ def test_a_model_is_exported_pointed_at_and_hidden(chef: Path, here: Here, tmp_p
     ended = here("model", "rm", "chef", ok=True)
     assert ended.out == "Hid chef:v1. Bring it back with: medley model rm chef:v1 --undo\n"
     assert here("model", "rm", "chef:v1", "--undo", ok=True).out == "chef:v1 is back.\n"
+
+
+def test_an_adapter_goes_to_llama_cpp(stocked: Path, here: Here, tmp_path: Path) -> None:
+    import gguf
+
+    out = tmp_path / "left.gguf"
+    assert here("adapter", "export", "left", out, "--format", "gguf", ok=True).out == f"Wrote {out}.\n"
+    fields = gguf.GGUFReader(out).fields
+    assert fields["general.name"].contents() == "left:v1"
+    assert fields["general.base_model.0.name"].contents() == TINY_BASE_ID
+    taken = f"'{out}' exists. Choose another name; nothing is overwritten."
+    assert_refused(here("adapter", "export", "left", out, "--format", "gguf"), says=taken)
