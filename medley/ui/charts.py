@@ -12,6 +12,7 @@ from itertools import pairwise
 from medley.ui.markup import escape
 from medley.ui.numbers import number_text
 
+MAX_NAMED_COLUMNS = 3  # of a heat map
 MAX_POINTS = 400  # more cannot be told apart and would slow the page down
 
 
@@ -178,8 +179,14 @@ def bars(counts: Sequence[int], edges: Sequence[float], *, x_name: str, marks: S
 
 
 def heat_map(labels: Sequence[str], values: Sequence[Sequence[float]]) -> str:
-    """A square of cosines from -1 to 1; every cell shows its number, so colour is never all there is."""
-    head = "".join(f'<th scope="col"><span>{escape(label)}</span></th>' for label in labels)
+    """A square of cosines from -1 to 1; every cell shows its number, so colour is never all there is.
+
+    Above more than three columns stand numbers instead of the labels, so that eight of them fit.
+    """
+    heads = labels if len(labels) <= MAX_NAMED_COLUMNS else [str(i) for i in range(1, len(labels) + 1)]
+    if heads is not labels:
+        labels = [f"{number}  {label}" for number, label in zip(heads, labels, strict=True)]
+    head = "".join(f'<th scope="col"><span>{escape(label)}</span></th>' for label in heads)
     rows = ""
     for label, row in zip(labels, values, strict=True):
         cells = "".join(

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from medley.ui import markup, merge_form, merge_job
-from medley.ui.address import go_when_set, put_query
+from medley.ui import markup, merge_blend, merge_form, merge_guide, merge_job, merge_pictures
+from medley.ui.address import put_query
 from medley.ui.controls import control
 from medley.ui.merge_form import MAX_INPUTS, parameters_of
 from medley.ui.workspace import Workspace, query_value
@@ -15,12 +15,6 @@ from merging import METHODS
 
 INTRO = "Blend adapters of one base into a new one. Nothing is loaded but the adapters, and the error is known exactly."
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
-SPACES = [
-    ("core: fast, in the adapters' shared directions", "core"),
-    ("delta: entry by entry, as in the papers", "delta"),
-    ("knots: shared rows, columns as they are", "knots"),
-    ("compressed: as few shared directions as the rank says", "compressed"),
-]
 
 
 @dataclass(frozen=True)
@@ -43,23 +37,36 @@ class Form:
                 self.seed]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What the numbers say: the pictures, the choice of what likeness means, and the slider that cuts."""
+
+    kind: gr.Radio
+    likeness: gr.HTML
+    spectrum: gr.HTML
+    rank: gr.Slider
+    layers: gr.HTML
+    energies: gr.State
+
+
 def build(page: gr.Blocks, workspace: Workspace) -> None:
     gr.HTML(markup.page_head("Merge", INTRO))
     with gr.Row(elem_classes="m-columns"):
-        with gr.Column(scale=2):
+        with gr.Column(scale=3):
             form, when = _build_form()
+            preview = merge_blend.build_panel()
             panel = _build_result(workspace)
-        with gr.Column(scale=1):
-            findings = gr.HTML(elem_id="merge-findings")
-            pictures = gr.HTML(elem_id="merge-pictures", min_height=420)
-            recipe = gr.HTML(elem_id="merge-recipe")
+            layers = gr.HTML(elem_id="merge-layers", min_height=330)
+        with gr.Column(scale=2):
+            findings = gr.HTML(elem_id="merge-findings", min_height=150)
+            pictures = _build_pictures(layers)
+            recipe = gr.HTML(elem_id="merge-recipe", min_height=200)
     blend, method_name = gr.Textbox(visible=False), gr.Textbox(visible=False)
-    _listen(workspace, form, when, [findings, recipe, blend, method_name], pictures)
+    quick = [findings, recipe, blend, method_name]
+    draw = _listen(workspace, form, when, quick, pictures, panel.estimate)
     for each in (blend, method_name):
         each.change(None, [blend, method_name], None, js=put_query(["adapters", "method"]), api_visibility="private")
-    target = gr.Textbox(visible=False)
-    tried = panel.try_it.click(partial(merge_form.try_address, workspace), form.inputs, [target, panel.notice], **QUIET)
-    tried.then(**go_when_set(target))
+    merge_blend.listen(workspace, preview, form.inputs, panel.notice)
     if not workspace.is_read_only:
         merge_job.listen(workspace, panel, form.inputs)
 
@@ -71,18 +78,16 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
         return [choices, *shown, *values[1 + MAX_INPUTS :], *merge_form.look(workspace, *values), *job]
 
     watched = [] if workspace.is_read_only else [panel.job_id, panel.progress, panel.timer]
-    outputs = [form.adapters, *form.weights, *form.inputs[1 + MAX_INPUTS :], findings, recipe, blend, method_name]
-    loaded = page.load(load, None, [*outputs, *watched], **QUIET)
+    loaded = page.load(load, None, [*form.inputs, *quick, *watched], **QUIET)
     loaded.then(merge_form.show_method, [form.adapters, form.method], [when, *form.groups,
                 form.space, form.variant, form.seed, *form.weights], **QUIET)  # fmt: skip
-    loaded.then(partial(merge_form.pictures, workspace), form.inputs, pictures, concurrency_id="merge-pictures",
-                **QUIET)  # fmt: skip
+    loaded.then(**draw)
 
 
 def _build_form() -> tuple[Form, gr.HTML]:
     with gr.Column(elem_classes="m-panel"):
         gr.HTML(markup.heading("1. What goes in"))
-        adapters = gr.Dropdown([], multiselect=True, label="Adapters", info="Two or more, all of one base model.",
+        adapters = gr.Dropdown([], multiselect=True, label="Adapters", info="Two to eight, all of one base model.",
                                max_choices=MAX_INPUTS, elem_id="merge-adapters")  # fmt: skip
         weights = tuple(
             gr.Slider(-1, 2, value=1, step=0.05, label=f"Weight {i + 1}", visible=False, elem_id=f"weight-{i}")
@@ -90,14 +95,16 @@ def _build_form() -> tuple[Form, gr.HTML]:
         )
     with gr.Column(elem_classes="m-panel"):
         gr.HTML(markup.heading("2. How"))
-        method = gr.Dropdown(list(METHODS), value="linear", label="Method", elem_id="merge-method")
+        gr.HTML(merge_guide.guide_html(), elem_id="merge-guide")
+        method = gr.Dropdown(merge_guide.method_choices(), value="linear", label="Method", elem_id="merge-method")
         when = gr.HTML(elem_id="merge-when", min_height=44)
         groups, parameters = [], []
         for name in METHODS:
             with gr.Column(visible=False) as group, gr.Row(elem_classes="m-fields m-top"):
                 parameters += [control(each, elem_id=f"{name}-{each.name}") for each in parameters_of(name)]
             groups.append(group)
-        space = gr.Dropdown(SPACES, value="core", label="Where entries are compared", visible=False)
+        space = gr.Dropdown(merge_guide.space_choices(), value="core", label="Where entries are compared",
+                            visible=False)  # fmt: skip
         with gr.Accordion("More settings", open=False):
             rank = gr.Textbox("auto", label="Rank", max_lines=1,
                               info="auto, exact, a whole number at most, or energy:0.99 for a share kept.")  # fmt: skip
@@ -109,25 +116,39 @@ def _build_form() -> tuple[Form, gr.HTML]:
     return form, when
 
 
+def _build_pictures(layers: gr.HTML) -> Pictures:
+    with gr.Column(elem_classes="m-panel m-picture"):
+        spectrum = gr.HTML(elem_id="merge-spectrum", min_height=352)
+        rank = gr.Slider(0, 16, value=0, step=1, label="Cut every module to rank", elem_id="merge-rank",
+                         info="0 cuts nothing. A lower rank makes a smaller, faster adapter.")  # fmt: skip
+    with gr.Column(elem_classes="m-panel m-picture"):
+        gr.HTML(markup.heading("How alike they are"))
+        kind = gr.Radio(list(merge_pictures.LIKENESS), value=merge_pictures.DIRECTION, label="What is compared",
+                        show_label=False, elem_id="merge-likeness")  # fmt: skip
+        likeness = gr.HTML(elem_id="merge-pictures", min_height=190)
+    return Pictures(kind, likeness, spectrum, rank, layers, gr.State([]))
+
+
 def _build_result(workspace: Workspace) -> merge_job.MergePanel:
     with gr.Column(elem_classes="m-panel"):
-        gr.HTML(markup.heading("3. What comes out"))
+        gr.HTML(markup.heading("4. What comes out"))
         name = gr.Textbox(label="Name of the merge", info="Small letters, digits, dots and dashes.",
                           placeholder="pirate-lists", max_lines=1, visible=not workspace.is_read_only)  # fmt: skip
+        estimate = gr.HTML(merge_pictures.ESTIMATE_LATER, elem_id="merge-estimate")
         with gr.Row(elem_classes="m-actions"):
             merge = gr.Button("Merge", variant="primary", visible=not workspace.is_read_only, elem_id="merge-start")
-            try_it = gr.Button("Try it now", elem_id="merge-try")
         notice = gr.HTML(elem_id="merge-notice")
         progress = gr.HTML(elem_id="merge-progress")
     return merge_job.MergePanel(
-        name, merge, try_it, notice, progress, gr.Textbox(visible=False), gr.Timer(0.7, active=False)
+        name, merge, estimate, notice, progress, gr.Textbox(visible=False), gr.Timer(0.7, active=False)
     )
 
 
 def _listen(
-    workspace: Workspace, form: Form, when: gr.HTML, quick: list[gr.components.Component], pictures: gr.HTML
-) -> None:
-    """Quick answers on every change; the pictures, which read weights, when a slider is let go."""
+    workspace: Workspace, form: Form, when: gr.HTML, quick: list[gr.components.Component], pictures: Pictures,
+    estimate: gr.HTML,
+) -> dict[str, Any]:  # fmt: skip
+    """Quick answers on every change; the pictures, which read weights, when a slider is let go. Returns the latter."""
     choose = [when, *form.groups, form.space, form.variant, form.seed, *form.weights]
     rearranged = gr.on(
         [form.adapters.input, form.method.input], merge_form.choose_anew,
@@ -136,12 +157,21 @@ def _listen(
     # What is shown together shares a concurrency id: answers come in the order of the changes, the last one last.
     look = {"fn": partial(merge_form.look, workspace), "inputs": form.inputs, "outputs": quick,
             "concurrency_id": "merge-look", **QUIET}  # fmt: skip
-    draw = {"fn": partial(merge_form.pictures, workspace), "inputs": form.inputs, "outputs": pictures,
-            "concurrency_id": "merge-pictures", "show_progress": "minimal", "api_visibility": "private"}  # fmt: skip
+    drawn = [pictures.likeness, pictures.spectrum, pictures.rank, pictures.layers, estimate, pictures.energies]
+    draw = {"fn": partial(merge_pictures.draw, workspace), "inputs": [pictures.kind, *form.inputs], "outputs": drawn,
+            "concurrency_id": "merge-pictures", **QUIET}  # fmt: skip
     moved = [each.input for each in form.inputs if each not in (form.adapters, form.method)]
     gr.on(moved, **look, trigger_mode="always_last")
     let_go = [each.release for each in (*form.weights, *form.parameters) if isinstance(each, gr.Slider)]
-    typed = [form.rank.submit, form.rank.blur, form.space.input, form.variant.input]
-    gr.on([*let_go, *typed], **draw, trigger_mode="always_last")
+    others = [each.input for each in form.parameters if isinstance(each, gr.Checkbox)]
+    typed = [form.rank.submit, form.rank.blur, form.space.input, form.variant.input, pictures.kind.input]
+    typed += [each.blur for each in form.parameters if isinstance(each, (gr.Number, gr.Textbox))]
+    gr.on([*let_go, *others, *typed], **draw, trigger_mode="always_last")
+    cut = pictures.rank.input(
+        merge_pictures.cut, [pictures.energies, pictures.rank], [pictures.spectrum, form.rank],
+        trigger_mode="always_last", concurrency_id="merge-pictures", **QUIET,
+    )  # fmt: skip
+    cut.then(**look)
     rearranged.then(**look)
     rearranged.then(**draw)
+    return draw

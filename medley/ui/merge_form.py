@@ -1,14 +1,16 @@
-"""The merge form's handlers: controls to a recipe and back, preflight, pictures, and the address of a live blend."""
+"""The merge form's handlers: controls to a recipe and back, preflight, and the recipe to take away."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import gradio as gr
 
 from medley.errors import ParameterError, ProblemsError
-from medley.ui import charts, markup
+from medley.ui import markup
 from medley.ui.controls import to_text, to_value
-from medley.ui.numbers import count_text, number_text, size_text
+from medley.ui.merge_guide import method_html
+from medley.ui.numbers import count_text, size_text
 from medley.ui.workspace import Workspace, attempt, query_value, shown
 from merging import METHODS, Parameter
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from merging import Recipe
 
 MAX_INPUTS = 8
-IS_WEIGHTED_SUM = ("linear", "task_arithmetic", "concat")  # a live blend shows exactly what these will make
 
 
 def parameters_of(method: str) -> list[Parameter]:
@@ -95,10 +96,9 @@ def sliders(adapters: Sequence[str], weights: Sequence[float] | None, *, is_weig
 def show_method(adapters: list[str], method: str, weights: Sequence[float] | None = None) -> list[Any]:
     """When to use the method, and only the controls that it listens to."""
     row = METHODS[method]
-    text = f"<p>{markup.escape(row.when)}</p><p class='m-quiet'>{markup.escape(row.paper)}</p>"
     groups = [gr.Column(visible=name == method and bool(parameters_of(name))) for name in METHODS]
-    return [text, *groups, gr.Dropdown(visible=row.family == "elementwise"), gr.Dropdown(visible=len(row.variants) > 1),
-            gr.Number(visible=row.is_random),
+    return [method_html(method), *groups, gr.Dropdown(visible=row.family == "elementwise"),
+            gr.Dropdown(visible=len(row.variants) > 1), gr.Number(visible=row.is_random),
             *sliders(adapters or [], weights, is_weighted=row.is_weighted)]  # fmt: skip
 
 
@@ -166,8 +166,19 @@ def look(workspace: Workspace, *values: Any) -> list[str]:
     if recipe is None:
         return [markup.section("Preflight", problem), "", "", method]
     findings = shown(lambda: findings_html(plan(workspace, recipe)))
-    yaml = markup.section("The same as a recipe", markup.code_block(recipe.to_yaml()))
-    return [markup.section("Preflight", findings), yaml, blend_text(adapters, values[1 : 1 + MAX_INPUTS]), method]
+    return [
+        markup.section("Preflight", findings),
+        recipe_html(recipe.to_yaml()),
+        blend_text(adapters, values[1 : 1 + MAX_INPUTS]),
+        method,
+    ]
+
+
+def recipe_html(yaml: str) -> str:
+    """The recipe, to be read, copied and saved; the link carries the text itself, so no file lies on the server."""
+    target = markup.escape("data:application/yaml;charset=utf-8," + quote(yaml))
+    save = f'<a class="m-button m-small" download="recipe.yaml" href="{target}">Download</a>'
+    return markup.section("The same as a recipe", markup.code_block(yaml), save)
 
 
 def blend_text(adapters: Sequence[str], weights: Sequence[float]) -> str:
@@ -188,53 +199,3 @@ def findings_html(found: "MergePlan") -> str:
         ("Size", f"at most {size_text(findings.estimated_bytes)}, {markup.escape(findings.dtype)}"),
     ]
     return markup.facts(pairs) + "".join(markup.notice("warn", warning) for warning in findings.warnings)
-
-
-def pictures(workspace: Workspace, *values: Any) -> str:
-    """How alike the adapters are, and what each rank keeps."""
-    if len(values[0] or []) < 2:
-        return ""
-    return shown(lambda: draw_pictures(plan(workspace, read(values))))
-
-
-def draw_pictures(found: "MergePlan") -> str:
-    """The heat map and the curve of a merge that could be made."""
-    from merging import energy_by_rank, similarity
-
-    if found.findings.problems:
-        return ""
-    names = [adapter.label for adapter in found.inputs.values()]
-    cosines = similarity([adapter.folder for adapter in found.inputs.values()])
-    energy = energy_by_rank(found.recipe.with_models(lambda name: str(found.inputs[name].folder)))
-    ranks = list(found.findings.rank_plan.values())
-    rank = min(max(ranks), len(energy)) if ranks and energy else 0
-    kept = f"rank {rank} keeps {number_text(100 * energy[rank - 1])} %" if rank else ""
-    curve = charts.line_chart(
-        [charts.Series("energy kept", [(i + 1, 100 * share) for i, share in enumerate(energy)])],
-        x_name="rank", y_name="% of the squared size", marks=[charts.Mark(rank, f"rank {rank}")] if rank else [],
-    )  # fmt: skip
-    note = "1 pulls the same way, 0 has nothing to do with each other, below 0 they disturb each other."
-    heat = charts.heat_map(names, cosines) + f'<p class="m-quiet">{note}</p>'
-    return markup.section("How alike they are", heat) + markup.section("What a rank keeps", curve, markup.escape(kept))
-
-
-def try_address(workspace: Workspace, *values: Any) -> tuple[str, str]:
-    """The comparison that shows the base, each adapter and their weighted sum live, or what stands against it."""
-
-    def make() -> str:
-        recipe = read(values)
-        found = plan(workspace, recipe)
-        if found.findings.problems:
-            raise ProblemsError("the merge", found.findings.problems)
-        adapters, weights = list(values[0]), list(values[1 : 1 + MAX_INPUTS])
-        if recipe.merge_method == "slerp":
-            t = float(recipe.parameters.get("t", 0.5))
-            weights = [1 - t, t]
-        elif recipe.merge_method not in IS_WEIGHTED_SUM or recipe.parameters.get("normalize"):
-            total = sum(weights[: len(adapters)])
-            weights = [round(weight / total, 3) for weight in weights[: len(adapters)]] if total else weights
-        panes = ["base", *adapters[:2], blend_text(adapters, weights)]
-        return markup.address("compare", {"panes": ",".join(panes)})
-
-    address, problem = attempt(make)
-    return address or "", problem

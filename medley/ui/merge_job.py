@@ -24,7 +24,7 @@ class MergePanel:
 
     name: gr.Textbox
     merge: gr.Button
-    try_it: gr.Button
+    estimate: gr.HTML
     notice: gr.HTML
     progress: gr.HTML
     job_id: gr.Textbox

@@ -155,14 +155,30 @@ def merge_by_clicking(tab: Watched, pictures: Path) -> None:
     page.locator("#merge-pictures .m-heat").wait_for(timeout=LONG_S)
     page.locator("#merge-recipe").get_by_text("weight: 0.7").wait_for()
     assert field(page, "number input for sums-short").input_value() == "0.7"
-    choose(page, "Method", "ties")
+    page.get_by_label("What they write").check()
+    page.locator("#merge-pictures").get_by_text("Shared output directions").wait_for()
+    field(page, "number input for Cut every module to rank").fill("3")
+    page.keyboard.press("Tab")
+    page.locator("#merge-spectrum").get_by_text("Rank 3 keeps").wait_for()
+    page.locator("#merge-recipe").get_by_text("rank: 3").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == "recipe.yaml"
+    assert "rank: 3\n" in Path(download.value.path()).read_text()
+    field(page, "Prompt of the preview").fill("What is 2 plus 2?")
+    page.get_by_role("button", name="Ask the blend").click()
+    page.locator("#blend-answer").get_by_text("tokens/s").wait_for(timeout=2 * LONG_S)
+    page.locator("#blend-answer").get_by_text("sums-short=0.7+other=0.3").wait_for()
+    page.locator("#blend-stop:disabled").wait_for(timeout=2 * LONG_S)
+    choose(page, "Method", "ties · entry by entry")
     page.locator("#merge-recipe").get_by_text("merge_method: ties").wait_for()
     field(page, "Name of the merge").fill("blended")
     page.get_by_role("button", name="Merge", exact=True).click()
     page.locator("#merge-progress").get_by_text("blended:v1 is made").wait_for(timeout=LONG_S)
+    page.get_by_role("link", name="Compare with its parents").wait_for()
     assert "method=ties" in page.url
     tab.look("merge", pictures)
-    page.get_by_role("button", name="Try it now").click()
+    page.get_by_role("button", name="Compare it with its parents").click()
     page.wait_for_url("**/compare?panes=*", timeout=LONG_S)
 
 

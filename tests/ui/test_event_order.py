@@ -3,16 +3,21 @@
 Gradio runs events of different listeners side by side; only those of one concurrency group run one after the other.
 """
 
-from pathlib import Path
-
+import gradio as gr
 import pytest
 
 from medley.ui.app import build_app
 
 
-@pytest.mark.parametrize("shown", ["train-plan", "train-recipe", "merge-findings", "merge-recipe", "merge-pictures"])
-def test_what_several_changes_draw_is_drawn_in_their_order(medley_home: Path, shown: str) -> None:
-    demo = build_app(medley_home)
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
+    return build_app(tmp_path_factory.mktemp("home"))
+
+
+@pytest.mark.parametrize(
+    "shown", ["train-plan", "train-recipe", "merge-findings", "merge-recipe", "merge-pictures", "merge-spectrum"]
+)
+def test_what_several_changes_draw_is_drawn_in_their_order(demo: gr.Blocks, shown: str) -> None:
     target = next(block for block in demo.blocks.values() if getattr(block, "elem_id", None) == shown)
     drawn_by = [
         event

@@ -2,15 +2,15 @@
 
 import re
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
 
-from hub import Version
 from medley.errors import ParameterError, ProblemsError
 from medley.ui import merge_form, merge_job
 from medley.ui.merge_form import MAX_INPUTS
 from medley.ui.workspace import Workspace
-from merging import METHODS
+from merging import METHODS, parse_recipe
 
 BOTH = ["left", "right"]
 
@@ -35,6 +35,8 @@ def test_every_method_works_with_its_defaults(workspace: Workspace, adapters: tu
     findings, yaml, blend, name = merge_form.look(workspace, *values(BOTH, [0.5, 0.5], method))
     assert 'role="alert"' not in findings, findings
     assert f"merge_method: {method}" in yaml
+    saved = re.search(r'download="recipe.yaml" href="data:application/yaml;charset=utf-8,([^"]+)"', yaml)[1]
+    assert parse_recipe(unquote(saved)) == merge_form.read(values(BOTH, [0.5, 0.5], method))
     assert (blend, name) == ("left=0.5+right=0.5", method)
 
 
@@ -77,15 +79,6 @@ def test_a_path_is_no_adapter(workspace: Workspace, adapters: tuple, make_adapte
     assert workspace.jobs.list() == []
 
 
-def test_the_pictures_show_likeness_and_energy(workspace: Workspace, adapters: tuple) -> None:
-    html = merge_form.pictures(workspace, *values(["left", "left"], [0.5, 0.5]))
-    assert html == "" or "1.00" in html
-    html = merge_form.pictures(workspace, *values(BOTH, [0.5, 0.5]))
-    assert html.count("1.00") == 2
-    assert "rank 8 keeps 100 %" in html
-    assert "left:v1" in html
-
-
 def test_a_merge_becomes_a_version(workspace: Workspace, adapters: tuple) -> None:
     job_id, shown, timer, notice = merge_job.start(workspace, "both", *values(BOTH, [0.5, 0.5]))
     assert (notice, timer.active) == ("", True)
@@ -125,22 +118,3 @@ def test_a_merge_without_a_name_or_leave_is_refused(
 def test_the_address_fills_the_form(workspace: Workspace, adapters: tuple, query: dict, expected: list) -> None:
     filled = merge_form.values_from_address(workspace, SimpleNamespace(query_params=query))
     assert [*filled[:3], filled[1 + MAX_INPUTS]] == expected
-
-
-@pytest.mark.parametrize(
-    ("method", "weights", "own", "blend"),
-    [
-        ("linear", [0.6, 0.2], {"normalize": True}, "left=0.75+right=0.25"),
-        ("linear", [0.6, 0.2], {"normalize": False}, "left=0.6+right=0.2"),
-        ("task_arithmetic", [1, -0.5], {}, "left=1+right=-0.5"),
-        ("slerp", [1, 1], {"t": 0.25}, "left=0.75+right=0.25"),
-    ],
-)
-def test_a_blend_can_be_tried(
-    workspace: Workspace, adapters: tuple[Version, Version], method: str, weights: list, own: dict, blend: str
-) -> None:
-    from urllib.parse import parse_qs, urlsplit
-
-    address, problem = merge_form.try_address(workspace, *values(BOTH, weights, method, **own))
-    assert problem == ""
-    assert parse_qs(urlsplit(address).query)["panes"] == [f"base,left,right,{blend}"]

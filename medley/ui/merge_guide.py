@@ -1,0 +1,58 @@
+"""Choosing a method: the list by family, and the folded answer to "Which method should I use?"."""
+
+from medley.ui import markup
+from merging import METHODS
+from merging.guidance import ADVICE
+from merging.method import SPACES
+
+FAMILIES = {  # in the order of the list
+    "exact": "exact sum",
+    "spectral": "by directions",
+    "elementwise": "entry by entry",
+    "concat": "exact, rank adds up",
+    "factor": "approximate",
+}
+SPACE_WORDS = {
+    "core": "core: fast, in the adapters' shared directions",
+    "delta": "delta: entry by entry, as in the papers",
+    "knots": "knots: shared rows, columns as they are",
+    "compressed": "compressed: as few shared directions as the rank says",
+}
+
+
+def space_choices() -> list[tuple[str, str]]:
+    """Where entries can be compared, in words."""
+    return [(SPACE_WORDS.get(space, space), space) for space in SPACES]
+
+
+def family_words(method: str) -> str:
+    """What kind of method it is, in two or three words."""
+    return FAMILIES.get(METHODS[method].family, METHODS[method].family)
+
+
+def method_choices() -> list[tuple[str, str]]:
+    """What the list shows and the method's name; families together, so that typing "exact" finds all of one."""
+    order = list(FAMILIES)
+    known = sorted(METHODS, key=lambda name: order.index(METHODS[name].family) if METHODS[name].family in order else 99)
+    return [(f"{name} · {family_words(name)}", name) for name in known]
+
+
+def guide_html() -> str:
+    """Situations with what to try in each, folded."""
+    rows = [
+        (
+            markup.escape(advice.situation),
+            " ".join(f"<code>{markup.escape(name)}</code>" for name in advice.methods if name in METHODS),
+            markup.escape(advice.why),
+        )
+        for advice in ADVICE
+    ]
+    table = markup.table(["When", "Try", "Because"], rows)
+    return f'<details class="m-guide"><summary>Which method should I use?</summary>{table}</details>'
+
+
+def method_html(method: str) -> str:
+    """When to use the method, and its paper."""
+    row = METHODS[method]
+    paper = markup.escape(row.paper)
+    return f"<p>{markup.escape(row.when)}</p><p class='m-quiet'>{markup.escape(family_words(method))} · {paper}</p>"

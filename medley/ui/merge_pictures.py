@@ -1,0 +1,163 @@
+"""The pictures of a merge before it is made: likeness, spectrum with the rank cut, norms by layer, opposed signs.
+
+The numbers come from one reading of the adapters, kept while only the rank changes; so the cut follows the slider.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from medley.ui import charts, markup
+from medley.ui.merge_form import plan, read
+from medley.ui.numbers import count_text, duration_text, number_text, size_text
+from medley.ui.workspace import Workspace, attempt
+
+if TYPE_CHECKING:
+    from medley.jobs.build_merge import MergePlan
+    from merging import Diagnosis
+
+DIRECTION, WRITTEN, READ = "Direction", "What they write", "What they read"
+LIKENESS = {  # what a heat map shows, and how to read it
+    DIRECTION: "Cosine of the changes: 1 pulls the same way, 0 is unrelated, below 0 they disturb each other.",
+    WRITTEN: "Shared output directions: 1 is the same space, 0 are spaces that never meet. Where it is low, adapters "
+    "hardly get in each other's way.",
+    READ: "Shared input directions: 1 is the same space. Adapters trained from one seed read nearly the same.",
+}
+SHARES = (0.9, 0.95, 0.99)
+TONES = ("teal", "amber", "plum", "stone")
+NO_CUT = "Every direction stays: nothing is cut but rounding."
+MAX_KEPT = 16
+KEPT: "OrderedDict[str, Diagnosis]" = OrderedDict()
+ESTIMATE_LATER = '<p class="m-quiet">Time and memory are shown as soon as nothing stands in the way.</p>'
+LATER = "Shown as soon as two adapters are chosen that can be merged."
+WAITING, BLANK = f'<p class="m-quiet">{LATER}</p>', f'<div class="m-chart m-blank"><span>{LATER}</span></div>'
+
+
+def draw(workspace: Workspace, kind: str, *values: Any) -> list[Any]:
+    """Likeness, spectrum, rank slider, layers, estimate and the energies that the slider needs; weights are read."""
+    spectrum, layers = (markup.section(title, BLANK) for title in ("What a rank keeps", "Where they act"))
+    nothing = [WAITING, spectrum, gr.skip(), layers, ESTIMATE_LATER, []]
+    if not values[0]:
+        return nothing
+    found, _ = attempt(lambda: plan(workspace, read(values)))
+    if found is None or found.findings.problems:  # what is wrong stands in the preflight
+        return nothing
+    diagnosis, problem = attempt(lambda: diagnosis_of(found))
+    if diagnosis is None:
+        return [problem, *nothing[1:]]
+    rank, energies = chosen_rank(found, diagnosis), list(diagnosis.energy)
+    slider = gr.Slider(maximum=max(1, len(energies)), value=rank if found.recipe.rank.kind == "at_most" else 0)
+    spectrum = spectrum_html(energies, rank, is_core=diagnosis.is_core_spectrum)
+    return [likeness_html(diagnosis, kind), spectrum, slider, layers_html(diagnosis), estimate_html(found, diagnosis),
+            energies]  # fmt: skip
+
+
+def diagnosis_of(found: "MergePlan") -> "Diagnosis":
+    """The diagnosis of a plan; the same inputs, method and weights are read once, whatever rank is looked at."""
+    from medley.jobs import diagnose_plan
+    from merging.recipe import RankRule
+
+    # Inputs are named by their content in the recipe; a compressed space is as large as the rank says.
+    rank = found.recipe.rank if found.recipe.named_space == "compressed" else RankRule()
+    key = replace(found.recipe, rank=rank).to_yaml()
+    if key not in KEPT:
+        KEPT[key] = diagnose_plan(found)
+        while len(KEPT) > MAX_KEPT:
+            KEPT.popitem(last=False)
+    return KEPT[key]
+
+
+def chosen_rank(found: "MergePlan", diagnosis: "Diagnosis") -> int:
+    """The rank that the recipe cuts to; for a share of the energy the one that all modules need; 0 for no cut."""
+    rule = found.recipe.rank
+    if rule.kind == "at_most":
+        return min(int(rule.value), len(diagnosis.energy))
+    return diagnosis.rank_for(rule.value) if rule.kind == "energy" else 0
+
+
+def likeness_html(diagnosis: "Diagnosis", kind: str) -> str:
+    """The heat map of one kind of likeness, and how often signs are opposed."""
+    if len(diagnosis.names) < 2:
+        return WAITING
+    matrix = {DIRECTION: diagnosis.cosines, WRITTEN: diagnosis.output_overlap, READ: diagnosis.input_overlap}[kind]
+    heat = charts.heat_map(diagnosis.names, matrix) + f'<p class="m-quiet">{markup.escape(LIKENESS[kind])}</p>'
+    conflict = diagnosis.conflict
+    if conflict is not None:
+        count = len(diagnosis.names)
+        chance = 100 * (1 - 2 ** (1 - count))
+        share = f"{100 * conflict.share:.1f} ± {100 * conflict.standard_error:.1f} %"
+        text = f"Opposed signs in <b>{share}</b> of the entries; unrelated adapters: {chance:.3g} %."
+        heat += f'<p class="m-quiet">{text}</p>'
+    return heat
+
+
+def spectrum_html(energies: Sequence[float], rank: int, *, is_core: bool = False) -> str:
+    """What is kept and what is lost when every module is cut to a rank; the chosen one as a line, in numbers below."""
+    if not energies:
+        return markup.section("What a rank keeps", '<p class="m-quiet">The result is zero everywhere.</p>')
+    kept = [(i + 1, 100 * share) for i, share in enumerate(energies)]
+    lost = [(i, 100 * _error(share / 100)) for i, share in kept]
+    curve = charts.line_chart(
+        [charts.Series("energy kept", kept), charts.Series("error", lost, "amber")],
+        x_name="rank", y_name="%", marks=[charts.Mark(rank, f"rank {rank}")] if rank else [],
+    )  # fmt: skip
+    text = cut_text(energies, rank)
+    ranks = " · ".join(f"{share:.0%} at rank {_rank_for(energies, share)}" for share in SHARES)
+    note = "Shown is the rule in space core; entry by entry the spectrum is longer." if is_core else ""
+    lines = [f'<p class="m-cut">{markup.escape(text)}</p>', f'<p class="m-quiet">{ranks}</p>']
+    lines += [f'<p class="m-quiet">{note}</p>'] if note else []
+    return markup.section("What a rank keeps", curve + "".join(lines))
+
+
+def cut_text(energies: Sequence[float], rank: int) -> str:
+    """What a cut to a rank does, in a sentence."""
+    if not rank:
+        return NO_CUT
+    share = energies[min(rank, len(energies)) - 1]
+    return f"Rank {rank} keeps {100 * share:.3g} % of the energy; error {100 * _error(share):.3g} %."
+
+
+def cut(energies: Sequence[float] | None, rank: float) -> tuple[Any, str]:
+    """After the rank's slider: the spectrum with its line, and the rank as the recipe has it."""
+    if not energies:
+        return gr.skip(), "auto"
+    return spectrum_html(energies, int(rank)), str(int(rank)) if rank else "auto"
+
+
+def layers_html(diagnosis: "Diagnosis") -> str:
+    """The norm of each adapter and of the result, layer by layer, and what the merge will take."""
+    numbered = [(int(layer.name), layer) for layer in diagnosis.layers if layer.name.isdecimal()]
+    series = [
+        charts.Series(name, [(at, layer.adapters[i]) for at, layer in numbered], TONES[i % 4], i >= len(TONES))
+        for i, name in enumerate(diagnosis.names)
+    ]
+    series.append(charts.Series("result", [(at, layer.result) for at, layer in numbered], "stone", is_dashed=True))
+    outside = [(layer.name, layer) for layer in diagnosis.layers if not layer.name.isdecimal()]
+    rows = [
+        [markup.escape(name), *(number_text(each) for each in layer.adapters), number_text(layer.result)]
+        for name, layer in outside
+    ]
+    table = markup.table(["outside", *diagnosis.names, "result"], rows) if rows else ""
+    chart = charts.line_chart(series, x_name="layer", y_name="size of the change", is_low=len(numbered) < 2)
+    return markup.section("Where they act", chart + table)
+
+
+def estimate_html(found: "MergePlan", diagnosis: "Diagnosis") -> str:
+    """Time and memory of the merge and the size of its result, in one line for the place where it is started."""
+    seconds, cost = diagnosis.cost.seconds, diagnosis.cost
+    shown = f"about {duration_text(seconds)}" if seconds >= 1 else "less than a second"
+    result = size_text(found.findings.estimated_bytes)
+    text = f"Takes {shown} and about {size_text(cost.peak_bytes)} of memory; the result has at most {result}."
+    return f'<p class="m-quiet">{text}</p>'
+
+
+def _error(share: float) -> float:
+    return max(0.0, 1 - share) ** 0.5
+
+
+def _rank_for(energies: Sequence[float], share: float) -> str:
+    rank = next((i for i, kept in enumerate(energies, start=1) if kept >= share - 1e-12), len(energies))
+    return count_text(rank)

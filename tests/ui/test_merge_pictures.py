@@ -1,0 +1,85 @@
+"""The pictures of a merge: the numbers that they show, the rank's cut, and that weights are read once."""
+
+import pytest
+
+from medley.ui import merge_form, merge_pictures
+from medley.ui.merge_pictures import DIRECTION, KEPT, READ, WRITTEN
+from medley.ui.workspace import Workspace
+from tests.ui.conftest import assert_harmless
+
+BOTH = ["left", "right"]
+
+
+def drawn(workspace: Workspace, kind: str = DIRECTION, method: str = "linear", **keys: object) -> list:
+    return merge_pictures.draw(workspace, kind, *merge_form.form_values(BOTH, [0.5, 0.5], method, {}, keys))
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> None:
+    KEPT.clear()
+
+
+def test_likeness_spectrum_layers_and_estimate(workspace: Workspace, adapters: tuple) -> None:
+    likeness, spectrum, slider, layers, estimate, energies = drawn(workspace)
+    assert likeness.count(">1.00</td>") == 2
+    assert "Cosine of the changes" in likeness
+    assert "of the entries; unrelated adapters: 50 %." in likeness
+    assert (len(energies), slider.maximum, slider.value) == (8, 8, 0)
+    assert merge_pictures.NO_CUT in spectrum
+    assert "99% at rank " in spectrum
+    assert "size of the change by layer" in layers
+    assert "left:v1" in layers
+    assert "the result has at most" in estimate
+    for html in (likeness, spectrum, layers, estimate):
+        assert_harmless(html)
+
+
+@pytest.mark.parametrize(("kind", "text"), [(WRITTEN, "Shared output directions"), (READ, "Shared input directions")])
+def test_the_other_kinds_of_likeness(workspace: Workspace, adapters: tuple, kind: str, text: str) -> None:
+    likeness = drawn(workspace, kind)[0]
+    assert text in likeness
+    assert likeness.count(">1.00</td>") == 2
+
+
+def test_the_rank_of_the_recipe_is_the_cut(workspace: Workspace, adapters: tuple) -> None:
+    _, spectrum, slider, _, _, energies = drawn(workspace, rank="3")
+    assert slider.value == 3
+    assert (
+        f"Rank 3 keeps {100 * energies[2]:.3g} % of the energy; error {100 * (1 - energies[2]) ** 0.5:.3g} %."
+        in spectrum
+    )
+    assert drawn(workspace, rank="energy:0.9")[2].value == 0  # a share has no place on the slider, but in the picture
+    assert "Rank " in drawn(workspace, rank="energy:0.9")[1]
+
+
+def test_the_slider_cuts_without_reading_anything() -> None:
+    html, rank = merge_pictures.cut([0.75, 0.96, 1.0], 2)
+    assert "Rank 2 keeps 96 % of the energy; error 20 %." in html
+    assert "90% at rank 2 · 95% at rank 2 · 99% at rank 3" in html
+    assert rank == "2"
+    assert merge_pictures.cut([0.75, 1.0], 0)[1] == "auto"
+    assert merge_pictures.NO_CUT in merge_pictures.cut([0.75, 1.0], 0)[0]
+    assert merge_pictures.cut([], 3)[1] == "auto"
+
+
+def test_weights_are_read_once_whatever_rank_is_looked_at(workspace: Workspace, adapters: tuple) -> None:
+    for rank in ("auto", "2", "energy:0.5"):
+        drawn(workspace, rank=rank)
+    assert len(KEPT) == 1
+    drawn(workspace, method="task_arithmetic")
+    assert len(KEPT) == 2
+
+
+def test_a_merge_that_is_refused_or_empty_has_no_pictures(workspace: Workspace, adapters: tuple) -> None:
+    nothing = merge_pictures.draw(workspace, DIRECTION, *merge_form.form_values([], [], "linear", {}, {}))
+    refused = merge_pictures.draw(workspace, DIRECTION, *merge_form.form_values(BOTH, [1.0, -1.0], "linear", {}, {}))
+    for shown in (nothing, refused):
+        assert shown[0] == merge_pictures.WAITING
+        assert "m-blank" in shown[1]
+        assert shown[5] == []
+    assert len(KEPT) == 0
+
+
+def test_dense_rules_say_that_the_spectrum_is_that_of_the_core(workspace: Workspace, adapters: tuple) -> None:
+    assert "Shown is the rule in space core" in drawn(workspace, method="ties", space="delta")[1]
+    assert "Shown is the rule in space core" not in drawn(workspace, method="ties")[1]
