@@ -1,4 +1,4 @@
-"""A process that pushes "pirate" and can be killed in the middle: push_driver HOME REPO [ENDPOINT], token on stdin."""
+"""A process that pushes and can be killed in the middle: push_driver HOME NAME REPO [ENDPOINT], token on stdin."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,6 @@ from hub.push import push
 
 if __name__ == "__main__":
     registry = open_registry(Path(sys.argv[1]))
-    plan = plan_push(registry, "pirate", sys.argv[2], private=True)
-    endpoint = sys.argv[3] if len(sys.argv) > 3 else None
+    plan = plan_push(registry, sys.argv[2], sys.argv[3], private=True)
+    endpoint = sys.argv[4] if len(sys.argv) > 4 else None
     print(push(registry, plan, token=sys.stdin.readline(), endpoint=endpoint).commit)

@@ -1,5 +1,6 @@
 """kill -9 in the middle of a push: the Hub shows nothing, the registry is as before, the next push completes it."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -11,13 +12,14 @@ import pytest
 
 from hub import Registry
 from tests.hub.adapters import publish_pirate
+from tests.hub.models import SHARDS, publish_mixed, sharded_files
 from tests.hub_server import HubServer
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.processes
 
 
-def start(home: Path, server: HubServer) -> subprocess.Popen[str]:
+def start(home: Path, server: HubServer, name: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     environment |= {
         "HF_HUB_DISABLE_XET": "1",
@@ -26,7 +28,7 @@ def start(home: Path, server: HubServer) -> subprocess.Popen[str]:
         "MEDLEY_HOME": str(home),
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.hub.push_driver", str(home), "ada/pirate", server.url],
+        [sys.executable, "-m", "tests.hub.push_driver", str(home), name, f"ada/{name}", server.url],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.PIPE,
@@ -51,28 +53,35 @@ def snapshot(home: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted((home / "store").rglob("*")) if path.is_file()}
 
 
-@pytest.mark.parametrize(("method", "pattern"), [("PUT", "/lfs-upload/"), ("POST", "/commit/")])
+SECOND_SHARD = hashlib.sha256(sharded_files()[SHARDS[1]]).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "pattern"),
+    [("pirate", "PUT", "/lfs-upload/"), ("pirate", "POST", "/commit/"), ("mixed", "PUT", SECOND_SHARD)],
+)
 def test_killed_in_mid_push(
-    registry: Registry, hub_server: HubServer, tmp_path: Path, method: str, pattern: str
+    registry: Registry, hub_server: HubServer, tmp_path: Path, name: str, method: str, pattern: str
 ) -> None:
-    version = publish_pirate(registry, tmp_path / "src", licence="mit")
+    publish = {"pirate": publish_pirate, "mixed": publish_mixed}[name]
+    version = publish(registry, tmp_path / "src", licence="mit")
     before = snapshot(registry.home)
     hub_server.stall(method, pattern)
-    process = start(registry.home, hub_server)
+    process = start(registry.home, hub_server, name)
     wait_for(hub_server, method, pattern, process)
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=30)
 
-    repo = hub_server.store.repos["model", "ada/pirate"]
+    repo = hub_server.store.repos["model", f"ada/{name}"]
     assert [each.title for each in repo.history()] == ["initial commit"]
     assert set(repo.head().files) == {".gitattributes"}
     assert repo.tags == {}
-    assert registry.get("pirate") == version
+    assert registry.get(name) == version
     assert snapshot(registry.home) == before
     assert registry.verify().is_ok
 
-    again = start(registry.home, hub_server)
+    again = start(registry.home, hub_server, name)
     output, _ = again.communicate(timeout=60)
     assert again.returncode == 0, output
     assert output.strip() == repo.head().oid
-    assert [each.title for each in repo.history()] == ["Publish pirate:v1", "initial commit"]
+    assert [each.title for each in repo.history()] == [f"Publish {name}:v1", "initial commit"]

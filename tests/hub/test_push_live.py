@@ -25,7 +25,7 @@ def test_a_push_to_the_real_hub(registry: Registry, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     for _ in range(2):  # the second one finds everything there
         result = subprocess.run(
-            [sys.executable, "-m", "tests.hub.push_driver", str(registry.home), REPO],
+            [sys.executable, "-m", "tests.hub.push_driver", str(registry.home), "pirate", REPO],
             cwd=ROOT,
             env=environment,
             input=TOKEN,
