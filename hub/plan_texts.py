@@ -37,8 +37,9 @@ def texts_of(name: str, content: Path | bytes) -> Iterator[str]:
         encoding = "latin-1" if name.endswith(BINARY_SUFFIXES) else "utf-8"
         before = b""
         while piece := file.read(PIECE_BYTES):
-            yield (before + piece).decode(encoding, "replace")
-            before = piece[-OVERLAP_BYTES:]
+            seen = before + piece
+            yield seen.decode(encoding, "replace")
+            before = seen[-OVERLAP_BYTES:]
 
 
 def cleaned(

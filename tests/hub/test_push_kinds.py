@@ -112,8 +112,8 @@ def test_a_token_across_two_pieces_of_a_large_file_is_found(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_sums(registry, tmp_path / "src", answer=f"{{}}: {TOKEN}", eval_share=0.0)
-    monkeypatch.setattr("hub.plan_texts.PIECE_BYTES", 37)
-    monkeypatch.setattr("hub.plan_texts.OVERLAP_BYTES", 37)
+    monkeypatch.setattr("hub.plan_texts.PIECE_BYTES", 16)
+    monkeypatch.setattr("hub.plan_texts.OVERLAP_BYTES", 64)
     assert len(plan_push(registry, "sums", "ada/sums", private=False).refusals) == 1
 
 
