@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hub import Version
+from hub import Parent, Version
 from medley.ui import registry, registry_actions, version_view
 from medley.ui.workspace import Workspace, attempt, query_value
+from tests.tiny_model import TINY_BASE_ID
 from tests.ui.conftest import assert_harmless
 
 
@@ -110,3 +111,27 @@ def test_errors_become_sentences_and_bugs_stay_inside(caplog: pytest.LogCaptureF
 
 def test_a_page_without_an_address_has_no_values() -> None:
     assert query_value(None, "name") == ""
+
+
+def test_a_model_is_shown_as_one(workspace: Workspace, adapters: tuple, tiny_base: Path) -> None:
+    facts = {"trainer": "fold", "method": "fold", "architecture": "LlamaForCausalLM", "parameters": 30_880}
+    parents = [Parent(adapters[0].id, "input")]
+    made = workspace.registry.publish(
+        "model", "chef", tiny_base, base=TINY_BASE_ID, parents=parents, recipe="fold: {}\n", metadata=facts
+    )
+    rows = registry.list_rows(workspace, "", "model", "50")
+    assert ">chef</a>" in rows
+    assert ">left</a>" not in rows
+    assert "model · fold" in rows
+    assert "30,880 parameters" in rows
+    parts = version_view.show(workspace, "chef")
+    assert "left:v1" in parts[1]
+    assert "LlamaForCausalLM" in parts[2]
+    assert "model.safetensors" in parts[4]
+    assert "fold: {}" in parts[5]
+    assert "base=chef%3Av1" in registry_actions.next_steps(workspace, "chef")
+    assert workspace.bases() == ["tiny-base", "chef"]
+    assert workspace.base("chef").id == made.id
+    path, notice = registry_actions.export_version(workspace, "chef")
+    assert "chef-v1.zip is ready." in notice
+    assert "model.safetensors" in zipfile.ZipFile(path).namelist()
