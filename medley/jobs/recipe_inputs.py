@@ -93,10 +93,10 @@ def find_inputs(registry: "Registry", recipe: Any, *, may_open_paths: bool = Tru
     pinned = []
     for document in documents:
         if isinstance(document.recipe, Recipe):
-            known = _with_known_bases(registry, document.recipe)
-            if known.output == "model":
-                known = problems.attempt(_with_fold_base, registry, known, adapters, bases) or known
-            document = dataclasses.replace(document, recipe=known)
+            recipe = document.recipe
+            if recipe.output == "model":
+                recipe = problems.attempt(_with_fold_base, registry, recipe, adapters, bases) or recipe
+            document = dataclasses.replace(document, recipe=_with_known_bases(registry, recipe))
         pinned.append(document.with_models(lambda ref: names.get(ref, ref)))
     problems.report("the merge")
     return RecipeInputs(
@@ -174,7 +174,9 @@ def _with_fold_base(
         return recipe
     known_as = identity_of(version)[0]
     bases[known_as] = find_model(registry, f"sha256:{version.id}")
-    return dataclasses.replace(recipe, base_model=known_as)
+    own = recipe.folded_base
+    named = recipe.with_base_name(lambda ref: known_as if ref == own else ref)
+    return dataclasses.replace(named, base_model=known_as)
 
 
 def _fold_base(registry: "Registry", recipe: "Recipe", adapters: Mapping[str, FoundAdapter]) -> "Version | None":
