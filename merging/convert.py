@@ -24,13 +24,14 @@ from merging.convert_check import ConvertPreflight, convert_preflight
 from merging.convert_options import ConvertOptions
 from merging.convert_report import FILE_NAME, ConvertReport
 from merging.dense_module import factor_dense
-from merging.lowrank import decompose, rank_for_energy, written_error
-from merging.parallel import in_order
+from merging.lowrank import decompose, rank_for_energy
+from merging.parallel import dense_workers, in_order
 from merging.reading import one_thread
 from merging.recipe import RankRule, parse_rank
 from merging.report import ModuleReport
 from merging.solve import DTYPES
 from merging.staging import staged_folder
+from merging.written import written_error
 
 FACTORS = {  # kind -> its exact factors
     "lora": weight_deltas.lora,
@@ -118,7 +119,8 @@ def _convert_modules(
             return factor_dense(module, delta, rule, dtype, most=options.max_rank, seed=options.seed)
 
         converted = {}
-        for step, (module, result) in enumerate(in_order(convert, list(found.modules)), start=1):
+        results = in_order(convert, found.modules, dense_workers())
+        for step, (module, result) in enumerate(zip(found.modules, results, strict=True), start=1):
             converted[module] = result
             emit("progress", step=step, total=len(found.modules), text="Converting")
         return converted

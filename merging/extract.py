@@ -19,7 +19,7 @@ from merging.extract_options import ExtractOptions
 from merging.extract_report import FILE_NAME, ExtractReport
 from merging.extract_whole import Whole, sort_whole
 from merging.model_difference import difference
-from merging.parallel import in_order
+from merging.parallel import dense_workers, in_order
 from merging.reading import one_thread
 from merging.recipe import parse_rank
 from merging.report import ModuleReport
@@ -96,7 +96,9 @@ def _extract_modules(
             return None
         return factor_dense(module, delta, rule, dtype, most=options.max_rank, seed=options.seed)
 
-    for step, (module, result) in enumerate(in_order(extract, found.linears), start=1):
+    for step, (module, result) in enumerate(
+        zip(found.linears, in_order(extract, found.linears, dense_workers()), strict=True), start=1
+    ):
         if result is not None and result[1].rank:
             yield module, result
         emit("progress", step=step, total=len(found.linears), text="Extracting")

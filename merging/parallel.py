@@ -1,18 +1,47 @@
-"""Modules worked on side by side, each on one thread, with the results in order."""
+"""Several modules at once, their results in order: for work that must not depend on how many threads there are."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-MOST_WORKERS = 4  # each holds the delta of one module in float32
-ResultT = TypeVar("ResultT")
+import torch
+
+MOST_DENSE_WORKERS = 4  # each holds the delta of one module in float32
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[str], ResultT], modules: Sequence[str]) -> Iterator[tuple[str, ResultT]]:
-    """Each module with its result. When the caller stops, so does the work that has not begun."""
-    pool = ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1))
-    try:
-        yield from zip(modules, pool.map(work, modules), strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+    """The function's results, in the order of the items.
+
+    Every item is worked on by one thread, whose torch uses no others, so the results are the same with any number of
+    workers. At most one item more than there are workers is begun or done and not yet taken, so memory stays small
+    however many there are.
+
+    Args:
+        function: must not change what another item's call reads.
+        items: taken from as they are needed.
+        workers: threads; 1 is the caller's own.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers, "merge", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for each in pending:
+                each.cancel()
+
+
+def dense_workers() -> int:
+    """How many may work on whole matrices at once, whatever torch's own number of threads was."""
+    return min(MOST_DENSE_WORKERS, os.cpu_count() or 1)

@@ -13,20 +13,18 @@ from merging.compressed_space import energy_held
 from merging.lowrank import (
     Factors,
     Spectrum,
-    distance,
     norm,
     randomized,
     rank_for_energy,
-    rounding,
     stack,
     weighted_sum,
-    written_error,
 )
 from merging.plan import ModulePlan
 from merging.recipe import RankRule, Recipe
 from merging.row_blocks import squared_distance, sum_of_squares
 from merging.shared_space import SharedSpace
 from merging.spaces import shared_space, space_stack
+from merging.written import distance, norm_and_rounding, written_error
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -231,9 +229,9 @@ def _merge_factors(recipe: Recipe, plan: ModulePlan, inputs: Inputs, dtype: torc
         weights = [weight * scale for weight, scale in zip(weights, scales, strict=True)]
     b, a = recipe.method.function()(factors, weights=weights)
     b, a = b.to(dtype), a.to(dtype)
-    size = norm(exact)
-    moved = distance if recipe.method.family == "factor" else rounding
-    return Merged((b, a), b.shape[1], 1.0, moved(exact, (b, a)) / size if size else 0.0, size)
+    is_approximate = recipe.method.family == "factor"
+    size, moved = (norm(exact), distance(exact, (b, a))) if is_approximate else norm_and_rounding(exact, (b, a))
+    return Merged((b, a), b.shape[1], 1.0, moved / size if size else 0.0, size)
 
 
 def _cut(rule: RankRule, spectrum: Spectrum, dtype: torch.dtype, *, tied: int = 0) -> Merged:

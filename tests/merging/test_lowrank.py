@@ -9,7 +9,6 @@ from merging.coefficients import PerColumn, PerRow
 from merging.lowrank import (
     column_products,
     decompose,
-    distance,
     gram,
     inner_product,
     norm,
@@ -18,7 +17,6 @@ from merging.lowrank import (
     row_products,
     stack,
     weighted_sum,
-    written_error,
 )
 from merging.methods import ties
 from tests.merging.lora_files import random_factors, relative_error
@@ -116,25 +114,6 @@ def test_rank_for_energy_counts_from_the_largest() -> None:
     assert [rank_for_energy(values, share) for share in (0.5, 0.643, 0.7, 0.93, 1.0)] == [1, 2, 2, 3, 3]
     assert rank_for_energy(values, 0.5, total=28.0) == 3  # of a larger whole even all of them are just half
     assert rank_for_energy(torch.tensor([2.0, 2.0]), 0.5) == 1  # exactly reached is enough
-
-
-@pytest.mark.parametrize(
-    ("dtype", "rank"), [(torch.float32, 6), (torch.bfloat16, 6), (torch.bfloat16, 2), (torch.float16, 3)]
-)
-def test_the_written_error_is_the_measured_one(dtype: torch.dtype, rank: int) -> None:
-    spectrum = weighted_sum([random_factors(30, 20, 3, 1), random_factors(30, 20, 3, 2)], [0.4, 0.6])
-    exact = spectrum.left * spectrum.values @ spectrum.right
-    cut = spectrum.factors(rank)
-    b, a = (factor.to(dtype) for factor in cut)
-    measured = float((exact - b.double() @ a.double()).norm())
-    assert written_error(spectrum, cut, (b, a)) == pytest.approx(measured, rel=1e-4)
-
-
-def test_distance_between_factorisations() -> None:
-    first, second = random_factors(6, 5, 2, 1), random_factors(6, 5, 3, 2)
-    measured = float((first[0] @ first[1] - second[0] @ second[1]).double().norm())
-    assert distance(first, second) == pytest.approx(measured, rel=1e-5)
-    assert distance(first, first) < 1e-12
 
 
 def test_randomized_is_within_a_percent_of_the_best_cut_of_a_flat_spectrum() -> None:
