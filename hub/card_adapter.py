@@ -28,6 +28,10 @@ TRAINERS = {  # how a trainer is called in a sentence, its tag on the Hub and it
     "kto": ("Kahneman-Tversky optimisation", "kto", "arXiv:2402.01306"),
     "grpo": ("group relative policy optimisation", "grpo", "arXiv:2402.03300"),
 }
+MADE = {  # how an adapter came about that was neither trained nor merged
+    "extract": "Extracted from the difference of two full models: the best factors of each changed weight.",
+    "convert": "Converted to plain LoRA from an adapter of another kind.",
+}
 TYPES = {  # an adapter's type: in a sentence, and its paper
     "lora": ("LoRA", "arXiv:2106.09685"),
     "dora": ("DoRA", "arXiv:2402.09353"),
@@ -143,7 +147,10 @@ def _how_made(version: "Version") -> str:
         type_name, type_paper = _type_text(version)
         said = f"Trained by {name}{paper_text(about.get('paper') or paper)} as {type_name}{paper_text(type_paper)}."
     else:
-        said = "Imported; how it was trained is not on record."
+        said = MADE.get(trainer, "Imported; how it was trained is not on record.")
+    missed = (about.get("metrics") or {}).get("error") if trainer in MADE else None
+    if isinstance(missed, float):
+        said += f" It misses {missed:.2%} of that, in the norm of the weights."
     return f"## How it was made\n\n{said}\n"
 
 

@@ -30,6 +30,8 @@ OTHER_KINDS = {  # peft_type -> what it is, and why there is nothing to merge
     "LOHA": "a LoHa adapter: its deltas are products of several factors, not of the two of LoRA",
     "LOKR": "a LoKr adapter: its deltas are Kronecker products, not products of the two factors of LoRA",
 }
+CONVERT_ADVICE = "Make a plain LoRA of it first: medley convert."
+CONVERTIBLE = ("IA3", "LOHA", "LOKR")  # peft_type of those that merging.convert knows
 OTHER_KIND_ADVICE = "Only LoRA adapters can be merged: compare it in a pane of its own, or train LoRA on the same rows."
 
 
@@ -37,7 +39,8 @@ def adapter_problems(name: str, adapter: AdapterFile) -> list[str]:
     """Why this adapter alone cannot be merged."""
     config = adapter.config
     if config.peft_type != "LORA":
-        return [f"'{name}' is {OTHER_KINDS[config.peft_type]}. {OTHER_KIND_ADVICE}"]
+        advice = CONVERT_ADVICE if config.peft_type in CONVERTIBLE else OTHER_KIND_ADVICE
+        return [f"'{name}' is {OTHER_KINDS[config.peft_type]}. {advice}"]
     if adapter.is_reward_model:
         return [f"'{name}' is a reward model: its score head cannot be merged. Use it with: medley score"]
     problems = [
@@ -46,9 +49,7 @@ def adapter_problems(name: str, adapter: AdapterFile) -> list[str]:
         if config.raw.get(key)
     ]
     if config.use_dora:
-        problems.append(
-            f"'{name}' uses DoRA: its magnitudes only make sense with its base's weights. {FULL_MODEL_ADVICE}"
-        )
+        problems.append(f"'{name}' uses DoRA: its magnitudes only make sense with its base's weights. {CONVERT_ADVICE}")
     if config.lora_bias or config.raw.get("bias") not in (None, "none"):
         problems.append(f"'{name}' also trained biases, which no merge method covers. {FULL_MODEL_ADVICE}")
     if config.modules_to_save:

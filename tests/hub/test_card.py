@@ -83,6 +83,14 @@ def test_a_merge_names_its_method_and_paper(registry: Registry, tmp_path: Path) 
     assert ModelCard(card).data.tags == ["lora", "merge", "medley"]
 
 
+def test_an_extraction_says_what_it_misses(registry: Registry, tmp_path: Path) -> None:
+    version = publish_pirate(registry, tmp_path / "src", trainer="extract", metrics={"error": 0.1234})
+    assert (
+        "Extracted from the difference of two full models: the best factors of each changed weight. "
+        "It misses 12.34% of that, in the norm of the weights.\n"
+    ) in build_card(registry, version)
+
+
 def test_what_lies_further_back_counts_too(registry: Registry, tmp_path: Path) -> None:
     """A merge was made from the data and on the base of what was merged."""
     first = publish_pirate(registry, tmp_path / "src")

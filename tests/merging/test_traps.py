@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from medley.lm.adapter_schema import KINDS
 from merging import merge, preflight, recipe_from_weights
-from merging.compatibility import OTHER_KIND_ADVICE, OTHER_KINDS
+from merging.compatibility import CONVERT_ADVICE, OTHER_KIND_ADVICE, OTHER_KINDS
 from tests.merging.lora_files import BASE, SHAPES, dense_deltas, random_factors, random_lora, write_lora
 
 FULL = "Only its full model has all of it; retrain it as plain LoRA to merge it."
@@ -37,7 +37,11 @@ BY_SETTING: dict[str, tuple[dict[str, Any], str]] = {
         "'bad' does not say its base model. Set base_model_name_or_path in its configuration.",
     ),
     "another task": ({"task_type": "SEQ_CLS"}, "Adapter 'good' is for CAUSAL_LM, but 'bad' for SEQ_CLS."),
-    "DoRA": ({"use_dora": True}, f"'bad' uses DoRA: its magnitudes only make sense with its base's weights. {FULL}"),
+    "DoRA": (
+        {"use_dora": True},
+        "'bad' uses DoRA: its magnitudes only make sense with its base's weights. Make a plain LoRA of it first: "
+        "medley convert.",
+    ),
     "lora_bias": ({"lora_bias": True}, BIASES),
     "bias": ({"bias": "all"}, BIASES),
     "modules_to_save": (
@@ -133,7 +137,8 @@ def test_every_other_kind_of_adapter_has_a_sentence(tmp_path: Path, kind: str) -
     config = {"peft_type": kind, "base_model_name_or_path": BASE, "r": 2}
     (folder / "adapter_config.json").write_text(json.dumps(config))
     (problem,) = preflight(recipe_from_weights("linear", [(folder, 1.0)])).problems
-    assert problem == f"'other' is {OTHER_KINDS[kind]}. {OTHER_KIND_ADVICE}"
+    advice = CONVERT_ADVICE if kind in ("IA3", "LOHA", "LOKR") else OTHER_KIND_ADVICE
+    assert problem == f"'other' is {OTHER_KINDS[kind]}. {advice}"
     assert re.match(r"'other' is an? [A-Za-z]", problem)
 
 
