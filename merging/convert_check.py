@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medley.errors import ProblemsError, UserError
-from medley.lm.adapter_file import PREFIX, AdapterFile, open_adapter
+from medley.lm.adapter_file import PREFIX, AdapterFile, hub_id, open_adapter
 from medley.lm.model_tensors import StoredTensor, list_tensors
 from medley.lm.module_patterns import resolve_patterns
 from merging.check import BYTES_OF, place_problems, space_problems, widest_dtype
@@ -128,6 +128,10 @@ def _kind_problems(name: str, adapter: AdapterFile) -> list[str]:
         for key, what in OTHER_MATHS.items()
         if config.raw.get(key)
     ]
+    if config.base_model is None or not (hub_id(config.base_model) or config.base_model.startswith("folder:")):
+        problems.append(
+            f"'{name}' does not name its base in a way that others understand. Import it with --base first."
+        )
     if config.lora_bias or config.raw.get("bias") not in (None, "none"):
         problems.append(f"'{name}' also trained biases, which a plain LoRA cannot hold.")
     if config.fan_in_fan_out:

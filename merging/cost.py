@@ -15,23 +15,25 @@ from merging.recipe import Recipe
 MEASURED_OPERATIONS = 3e8  # the module that is measured takes at most about so many, so that it takes some 50 ms
 EXTRA_COLUMNS, PASSES = 16, 8  # of the random projection that finds factors of a dense delta
 RULE_OPERATIONS = 40  # of an elementwise rule per entry and adapter: threshold, sign, sums
+DENSE_BYTES = 2_000_000_000  # dense deltas that may be in memory at once, unless one module alone takes more
 SVD_OPERATIONS = 60  # of the small singular value decomposition, times R³
 
 
 @dataclass(frozen=True)
 class Cost:
-    """An estimate, for one thread of this machine.
+    """An estimate for this machine.
 
     Attributes:
         seconds: of the merge, reading and writing included.
-        peak_bytes: of the numbers that it holds at once, for each thread that works on a module; the libraries
-            themselves come on top.
+        peak_bytes: of the numbers that it holds at once; the libraries themselves come on top.
         operations: counted for all modules.
+        workers: how many modules are worked on at once, each on one thread.
     """
 
     seconds: float
     peak_bytes: int
     operations: float
+    workers: int = 1
 
 
 def is_dense(recipe: Recipe) -> bool:
@@ -70,8 +72,20 @@ def bytes_of(recipe: Recipe, plan: ModulePlan, adapters: Sequence[AdapterFile]) 
     return round(4 * rows * columns * (1.5 * count + 2)) + small
 
 
+def workers_for(recipe: Recipe, plans: Sequence[ModulePlan], threads: int) -> int:
+    """How many modules are worked on at once: one per thread, but fewer where they are dense and large."""
+    if not is_dense(recipe):
+        return threads
+    largest = max(plan.out_features * plan.in_features * (len(plan.inputs) + 2) * 4 for plan in plans)
+    return max(1, min(threads, DENSE_BYTES // largest))
+
+
 def estimate_cost(
-    found: Preflight, recipe: Recipe, read_seconds: float, merge_one: Callable[[ModulePlan], object]
+    found: Preflight,
+    recipe: Recipe,
+    read_seconds: float,
+    merge_one: Callable[[ModulePlan], object],
+    threads: int = 1,
 ) -> Cost:
     """What the merge will take.
 
@@ -80,6 +94,7 @@ def estimate_cost(
         recipe: parsed.
         read_seconds: how long reading all factors just took; the merge reads, digests and writes about as much each.
         merge_one: merges one module and throws the result away; it is called twice and timed the second time.
+        threads: that the merge may use.
     """
     adapters = list(found.adapters.values())
     needed = {plan.name: operations_of(recipe, plan, adapters) for plan in found.modules}
@@ -90,5 +105,6 @@ def estimate_cost(
     started = time.perf_counter()
     merge_one(chosen)
     seconds = (time.perf_counter() - started) * total / needed[chosen.name]
-    working = max(bytes_of(recipe, plan, adapters) for plan in found.modules)
-    return Cost(seconds + 3 * read_seconds, working, total)
+    workers = workers_for(recipe, found.modules, threads)
+    largest = sorted((bytes_of(recipe, plan, adapters) for plan in found.modules), reverse=True)[:workers]
+    return Cost(seconds / workers + 3 * read_seconds, sum(largest), total, workers)

@@ -102,7 +102,7 @@ def diagnose(
     found = found or preflight(recipe, names=names)
     if found.problems or found.recipe is None:
         raise ProblemsError("the merge", found.problems)
-    with one_thread():
+    with one_thread() as threads:
         reader = open_reader(found.recipe, found, [("", "")] * len(found.adapters))
         seen = _Seen(found.recipe, reader)
         for plan in found.modules:
@@ -113,7 +113,7 @@ def diagnose(
         def merge_one(plan: ModulePlan) -> object:
             return merge_module(found.recipe, plan, reader.read(plan), DTYPES[found.dtype])
 
-        cost = estimate_cost(found, found.recipe, seen.read_seconds, merge_one)
+        cost = estimate_cost(found, found.recipe, seen.read_seconds, merge_one, threads)
     output_overlap, input_overlap = seen.alikeness.overlaps()
     return Diagnosis(
         names=tuple(found.adapters),

@@ -6,7 +6,7 @@ maths is in the method's file and in solve.py; here are the files.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from medley.errors import ProblemsError
@@ -14,6 +14,7 @@ from medley.events import Emit, ignore_event
 from medley.lm.adapter_writer import AdapterWriter
 from merging.cast import check_fits
 from merging.check import Preflight, preflight
+from merging.cost import workers_for
 from merging.input_digests import InputDigests, input_digests
 from merging.parallel import in_order
 from merging.plan import ModulePlan
@@ -24,7 +25,6 @@ from merging.solve import DTYPES, Merged, merge_module
 from merging.staging import staged_folder
 
 RECIPE_FILE = "recipe.yaml"
-DENSE_BYTES = 2_000_000_000  # dense deltas that may be in memory at once, unless one module alone takes more
 
 
 def merge_adapters(
@@ -68,18 +68,10 @@ def _merge_modules(
         check_fits(plan.name, merged.factors, found.dtype)
         return plan.name, merged
 
-    workers = _workers(recipe, found.modules, threads)
+    workers = workers_for(recipe, found.modules, threads)
     for step, merged in enumerate(in_order(merge_one, found.modules, workers), start=1):
         yield merged
         emit("progress", step=step, total=len(found.modules), text="Merging")
-
-
-def _workers(recipe: Recipe, plans: Sequence[ModulePlan], threads: int) -> int:
-    """How many modules are worked on at once: one per thread, but fewer where they are dense and large."""
-    if recipe.method.family != "elementwise" or recipe.space != "delta":
-        return threads
-    largest = max(plan.out_features * plan.in_features * (len(plan.inputs) + 2) * 4 for plan in plans)
-    return max(1, min(threads, DENSE_BYTES // largest))
 
 
 def _write_adapter(

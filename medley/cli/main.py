@@ -44,6 +44,7 @@ COMMANDS: dict[str, Entry] = {
         "medley.cli.learn_weights", "learn_weights", "Merge adapters with weights that a dataset chooses."
     ),
     "extract": Entry("medley.cli.extract", "extract", "Make an adapter from the difference of two full models."),
+    "convert": Entry("medley.cli.convert", "convert", "Turn an adapter of another kind into a plain LoRA."),
     "fold": Entry("medley.cli.fold", "fold", "Fold an adapter or a blend into its base: a full model."),
     "chat": Entry("medley.cli.chat", "chat", "Talk to one or several adapters."),
     "compare": Entry("medley.cli.compare", "compare", "Answer the same prompts with several adapters, side by side."),

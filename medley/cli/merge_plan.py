@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medley.cli.output import print_facts, print_json, print_table, size_text
+from medley.cli.output import count_of, print_facts, print_json, print_table, size_text
 from medley.errors import ProblemsError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def plan_facts(diagnosis: "Diagnosis", result_bytes: int) -> Mapping[str, str | 
     return {
         "opposed signs": f"{conflict.share:.1%} ± {conflict.standard_error:.1%} of the entries" if conflict else None,
         "note": "ranks and result are those of space core" if diagnosis.is_core_spectrum else None,
-        "time": f"about {seconds_text(cost.seconds)} on this machine, one thread",
+        "time": f"about {seconds_text(cost.seconds)} on this machine, {count_of(cost.workers, 'thread')}",
         "memory": f"about {size_text(cost.peak_bytes)} at most, the libraries not counted",
         "result": f"at most {size_text(result_bytes)}",
     }  # fmt: skip

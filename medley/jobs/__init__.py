@@ -27,6 +27,8 @@ _HOMES = {  # no function is named like a file here: the package's attribute wou
     "find_base": "artifacts",
     "open_scorer": "scorers",
     "score_text": "scoring",
+    "convert_spec": "build_convert",
+    "plan_convert": "build_convert",
     "extract_spec": "build_extract",
     "plan_extract": "build_extract",
     "follow_job": "follow",

@@ -11,8 +11,8 @@ from typing import Any
 from medley.errors import JobError
 from medley.jobs.secrets import find_token
 
-KINDS = ("train", "merge", "extract", "fold", "import", "mix", "compare-types", "learn-weights")
-MERGE_LANE = ("merge", "extract", "fold")  # kinds that read and write whole files of weights
+KINDS = ("train", "merge", "extract", "convert", "fold", "import", "mix", "compare-types", "learn-weights")
+MERGE_LANE = ("merge", "extract", "convert", "fold")  # kinds that read and write whole files of weights
 
 
 @dataclass(frozen=True)

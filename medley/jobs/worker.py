@@ -31,6 +31,7 @@ RUNNERS = {  # kind of job -> module with `run(work) -> id of the published vers
     "train": "medley.jobs.run_train",
     "merge": "medley.jobs.run_merge",
     "extract": "medley.jobs.run_extract",
+    "convert": "medley.jobs.run_convert",
     "fold": "medley.jobs.run_fold",
     "import": "medley.jobs.run_import",
     "mix": "medley.jobs.run_mix",

@@ -1,6 +1,7 @@
 """The model of time and memory against counted operations and allocations of real merges; no clock is read."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from merging import Preflight, merge, preflight, recipe_from_weights
-from merging.cost import estimate_cost, operations_of
+from merging.cost import estimate_cost, operations_of, workers_for
 from merging.reading import one_thread, open_reader
 from merging.solve import DTYPES, merge_module
 from tests.merging.lora_files import random_factors, write_lora
@@ -105,3 +106,13 @@ def test_the_module_that_is_measured_is_the_largest_that_is_quick(tmp_path: Path
     assert measured == ["model.layers.0.c"] * 2  # 12 · 8000 · 40² + 60 · 40³ = 1.6e8
     assert cost.operations == 12.0 * (70 + 160 + 8000) * 40**2 + 3 * 60 * 40**3
     assert 6.0 <= cost.seconds < 6.1  # three times the reading, and next to nothing for a merge that does nothing
+
+
+def test_dense_modules_are_worked_on_by_as_many_threads_as_memory_allows(tmp_path: Path) -> None:
+    found = checked(tmp_path, "ties in delta", (96, 64), (4, 4))
+    alone, four = (estimate_cost(found, found.recipe, 0.0, lambda plan: None, threads) for threads in (1, 4))
+    assert (alone.workers, four.workers) == (1, 4)
+    assert four.peak_bytes == 4 * alone.peak_bytes  # eight modules of one shape
+    wide = replace(found.modules[0], out_features=40_000, in_features=4_000)  # 2.6 GB
+    assert workers_for(found.recipe, [wide], 4) == 1
+    assert workers_for(replace(found.recipe, space="core"), [wide], 4) == 4
