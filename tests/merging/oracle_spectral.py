@@ -66,7 +66,7 @@ def compressed_axes(dense: list[Array], rank: int) -> tuple[Array, Array]:
     """U and V of Compress-then-Merge: each the best for the other, from the largest of the stacked deltas on."""
     columns = directions(np.concatenate(dense).T)[0][:, :rank]
     held = 0.0
-    for _ in range(30):
+    for _ in range(12):
         rows = np.linalg.svd(np.concatenate([each @ columns for each in dense], axis=1))[0][:, :rank]
         columns, values, _ = np.linalg.svd(np.concatenate([each.T @ rows for each in dense], axis=1))
         columns, before, held = columns[:, :rank], held, float((values[:rank] ** 2).sum())

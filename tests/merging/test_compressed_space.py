@@ -55,13 +55,13 @@ def test_the_axes_are_the_best_of_each_side_given_the_other(ranks: list[int], ra
     space, core = compressed_space(factors, rank), core_space(factors)
     held = sum(float((space.rows.T @ delta @ space.columns).square().sum()) for delta in dense) / total
     assert energy_held(space, factors) == pytest.approx(held)
-    assert max(space.rows.shape[1], space.columns.shape[1]) <= max(rank, 0)
+    assert max(space.rows.shape[1], space.columns.shape[1]) <= rank
     cut = core.stack(factors)[:, :rank, :rank]
     assert held >= float(cut.square().sum()) / total - 1e-9
     best_rows = torch.linalg.svdvals(torch.cat([delta @ space.columns for delta in dense], dim=1))[:rank]
     best_columns = torch.linalg.svdvals(torch.cat([space.rows.T @ delta for delta in dense]))[:rank]
     for best in (best_rows, best_columns):
-        assert float(best.square().sum()) / total == pytest.approx(held, abs=1e-4)
+        assert float(best.square().sum()) / total == pytest.approx(held, abs=1e-3)
 
 
 def test_one_adapter_is_cut_as_well_as_can_be(tmp_path: Path) -> None:

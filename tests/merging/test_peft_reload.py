@@ -62,6 +62,8 @@ def test_the_exact_sum_in_peft(tiny_base: Path, adapters: list[Path], tmp_path: 
         ("concat", {}),
         ("ties", {"space": "core", "rank": 3}),
         ("dare_ties", {"space": "delta"}),
+        ("magnitude_prune", {"space": "knots"}),
+        ("tsv", {}),
         ("task_arithmetic", {"rank": "energy:0.9", "out_dtype": "bfloat16"}),
     ],
 )
