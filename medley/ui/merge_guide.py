@@ -1,5 +1,7 @@
 """Choosing a method: the list by family, and the folded answer to "Which method should I use?"."""
 
+from collections.abc import Sequence
+
 from medley.ui import markup
 from merging import METHODS
 from merging.guidance import ADVICE
@@ -39,16 +41,15 @@ def method_choices() -> list[tuple[str, str]]:
 
 def guide_html() -> str:
     """Situations with what to try in each, folded."""
-    rows = [
-        (
-            markup.escape(advice.situation),
-            " ".join(f"<code>{markup.escape(name)}</code>" for name in advice.methods if name in METHODS),
-            markup.escape(advice.why),
-        )
+    items = "".join(
+        f"<dt>{markup.escape(advice.situation)}: {_names(advice.methods)}</dt><dd>{markup.escape(advice.why)}</dd>"
         for advice in ADVICE
-    ]
-    table = markup.table(["When", "Try", "Because"], rows)
-    return f'<details class="m-guide"><summary>Which method should I use?</summary>{table}</details>'
+    )
+    return f'<details class="m-guide"><summary>Which method should I use?</summary><dl>{items}</dl></details>'
+
+
+def _names(methods: Sequence[str]) -> str:
+    return " or ".join(f"<code>{markup.escape(name)}</code>" for name in methods)
 
 
 def method_html(method: str) -> str:

@@ -51,7 +51,7 @@ def draw(workspace: Workspace, kind: str, *values: Any) -> list[Any]:
     rank, energies = chosen_rank(found, diagnosis), list(diagnosis.energy)
     slider = gr.Slider(maximum=max(1, len(energies)), value=rank if found.recipe.rank.kind == "at_most" else 0)
     spectrum = spectrum_html(energies, rank, is_core=diagnosis.is_core_spectrum)
-    return [likeness_html(diagnosis, kind), spectrum, slider, layers_html(diagnosis), estimate_html(found, diagnosis),
+    return [likeness_html(diagnosis, kind), spectrum, slider, layers_html(diagnosis), estimate_html(diagnosis),
             energies]  # fmt: skip
 
 
@@ -145,12 +145,11 @@ def layers_html(diagnosis: "Diagnosis") -> str:
     return markup.section("Where they act", chart + table)
 
 
-def estimate_html(found: "MergePlan", diagnosis: "Diagnosis") -> str:
-    """Time and memory of the merge and the size of its result, in one line for the place where it is started."""
+def estimate_html(diagnosis: "Diagnosis") -> str:
+    """Time and memory of the merge, in one line for the place where it is started."""
     seconds, cost = diagnosis.cost.seconds, diagnosis.cost
     shown = f"about {duration_text(seconds)}" if seconds >= 1 else "less than a second"
-    result = size_text(found.findings.estimated_bytes)
-    text = f"Takes {shown} and about {size_text(cost.peak_bytes)} of memory; the result has at most {result}."
+    text = f"Takes {shown} once it has started, and about {size_text(cost.peak_bytes)} of memory beside the libraries."
     return f'<p class="m-quiet">{text}</p>'
 
 
