@@ -41,7 +41,7 @@ def default_base(registry: "Registry") -> "Version":
 
 
 def find_base(registry: "Registry", ref: str | None = None) -> "Version":
-    """The registered base (or model of our own) that a name, an id or a Hub id means; the default base for None.
+    """The registered base (or model of our own) that a name, an id, a Hub id or a digest means; the default for None.
 
     Raises:
         NotFoundError: it is not registered; says how to add it.
@@ -50,7 +50,7 @@ def find_base(registry: "Registry", ref: str | None = None) -> "Version":
 
     if ref is None or ref in (DEFAULT_BASE, DEFAULT_HUB_ID):
         return default_base(registry)
-    if looks_like_path(ref) or HUB_ID.fullmatch(ref):
+    if looks_like_path(ref) or HUB_ID.fullmatch(ref) or ref.startswith(FOLDER_PREFIX):
         version = _registered(registry, ref, None)
         if version is None:
             shown = ref[:120]

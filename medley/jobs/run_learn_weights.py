@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from medley.jobs.base_names import identity_of
 from medley.jobs.bases import base_folder
 from medley.jobs.pinned_adapters import open_pinned
 from medley.jobs.run_merge import merge_and_register
@@ -31,7 +32,7 @@ def run(work: JobWork) -> str:
     adapters = {name: open_pinned(work, pinned) for name, pinned in params["inputs"].items()}
     training = TrainWork(
         base_dir=base_folder(work.registry, base, work.emit_or_stop),
-        base_id=str(base.base),
+        base_id=identity_of(base)[0],
         data_dir=data.path,
         out_dir=work.out_dir,
         emit=work.emit,
