@@ -100,9 +100,7 @@ def take_all(tab: Watched, home: Path) -> None:
     page.locator("#data-tokens .m-end").first.wait_for(timeout=WAIT_S)
     take(tab, "data")
     take_trainings(tab, home)
-    tab.open("merge?adapters=demo-pirate=0.7%2Bdemo-tidy=0.3&method=linear")
-    page.locator("#merge-pictures .m-heat").wait_for(timeout=WAIT_S)
-    take(tab, "merge")
+    take_merge(tab)
     tab.open("compare?panes=base,demo-pirate,demo-pirate=0.7%2Bdemo-tidy=0.3")
     page.get_by_text("Weights of pane C").first.wait_for()
     page.get_by_text("How answers are drawn").click()
@@ -126,6 +124,17 @@ def take_all(tab: Watched, home: Path) -> None:
     page.get_by_role("button", name="Dry run").click()
     page.get_by_text("Nothing was sent.").wait_for()
     take(tab, "publish")
+
+
+def take_merge(tab: Watched) -> None:
+    """Two adapters with their weights, and what a cut to rank 12 keeps."""
+    page = tab.open("merge?adapters=demo-pirate=0.7%2Bdemo-tidy=0.3&method=linear")
+    page.locator("#merge-pictures .m-heat").wait_for(timeout=WAIT_S)
+    field(page, "number input for Cut every module to rank").fill("12")
+    page.keyboard.press("Tab")
+    page.locator("#merge-spectrum").get_by_text("Rank 12 keeps").wait_for()
+    page.locator("#merge-findings").get_by_text("at most 12").wait_for()
+    take(tab, "merge")
 
 
 def take_trainings(tab: Watched, home: Path) -> None:
