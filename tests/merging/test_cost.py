@@ -19,6 +19,8 @@ from tests.merging.lora_files import random_factors, write_lora
 METHODS = {
     "linear": ("linear", {}, {}),
     "ties in core": ("ties", {"density": 0.5}, {}),
+    "ties in knots": ("ties", {"density": 0.5}, {"space": "knots"}),
+    "tsv": ("tsv", {}, {}),
     "ties in delta": ("ties", {"density": 0.5}, {"space": "delta"}),
     "dare_ties in delta": ("dare_ties", {"density": 0.5}, {"space": "delta"}),
 }
