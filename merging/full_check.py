@@ -95,7 +95,8 @@ def preflight_full(
         absent: models that are fetched when the merge starts; what depends on their files is not looked at.
     """
     names = {**short_names(recipe.models), **(names or {})}
-    opened, problems = _open_all(recipe, names, dict(known or {}), absent)
+    given = {model: opened for model, opened in (known or {}).items() if model in recipe.models}
+    opened, problems = _open_all(recipe, names, given, absent)
     called = {each: "+".join(names[part] for part in each.names) for each in recipe.references}
     models = {each: opened[each.model] for each in recipe.references if isinstance(opened.get(each.model), ModelFile)}
     problems += _adapter_findings(models, opened, names)
@@ -155,7 +156,7 @@ def _open_all(
         else:
             check = adapter_problems if model in adapters else model_problems
             problems += check(names[model], opened[model])
-    return opened, problems
+    return {model: opened[model] for model in recipe.models if model in opened}, problems
 
 
 def _adapter_findings(
