@@ -20,7 +20,7 @@ from medley.lm.adapter_tensors import Factors, write_adapter
 from medley.lm.base_folder import weights_digest
 from medley.lm.model_tensors import open_tensors
 from merging import weight_deltas
-from merging.convert_check import ConvertPreflight, convert_preflight
+from merging.convert_check import ConvertPreflight, Source, convert_preflight
 from merging.convert_options import ConvertOptions
 from merging.convert_report import FILE_NAME, ConvertReport
 from merging.dense_module import factor_dense
@@ -37,6 +37,8 @@ FACTORS = {  # kind -> its exact factors
     "lora": weight_deltas.lora,
     "loha": weight_deltas.loha,
     "lokr": weight_deltas.lokr,
+    "adalora": weight_deltas.adalora,
+    "vera": weight_deltas.vera,
 }
 DENSE = {"dora": weight_deltas.dora, "ia3": weight_deltas.ia3}  # kind -> its delta beside a weight of the base
 WORTH_SAYING = 0.01  # an error above this is a warning
@@ -54,9 +56,9 @@ def convert_adapter(
     """Write a plain LoRA that does what the adapter does, as well as its rank allows, and report what it misses.
 
     Args:
-        adapter_dir: a LoRA, DoRA, LoHa, LoKr or IA3 adapter.
+        adapter_dir: an adapter of a kind in convert_kinds.py.
         out_dir: absent or empty; appears at the end by one rename.
-        base: the folder of its base model; read for DoRA and IA3 only.
+        base: the folder of its base model; read for DoRA and IA3, its headers for VeRA.
         name: what to call the adapter in messages; by default its folder's name.
         emit: told of progress, one event per module, and of warnings.
 
@@ -112,7 +114,7 @@ def _convert_modules(
 
         def convert(module: str) -> tuple[Factors, ModuleReport]:
             source = found.modules[module]
-            parts = {part: tensors[key] for part, key in source.parts.items()}
+            parts = _parts_of(source, tensors)
             if weights is None:
                 return cut_factors(FACTORS[kind](parts, source.scale), rule, dtype)
             delta = DENSE[kind](parts, source.scale, weights.read(f"{module}.weight").float())
@@ -124,6 +126,15 @@ def _convert_modules(
             converted[module] = result
             emit("progress", step=step, total=len(found.modules), text="Converting")
         return converted
+
+
+def _parts_of(source: Source, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of one module; what all modules of a VeRA share is as large as the largest of them, and cut to it."""
+    parts = {part: tensors[key] for part, key in source.parts.items()}
+    rows, columns = source.sizes
+    if "vera_A" in parts:
+        parts |= {"vera_A": parts["vera_A"][:, :columns], "vera_B": parts["vera_B"][:rows]}
+    return parts
 
 
 def cut_factors(factors: Factors, rule: RankRule, dtype: torch.dtype) -> tuple[Factors, ModuleReport]:

@@ -14,7 +14,7 @@ from merging.compatibility import CHANGES_THE_BASE, OTHER_KINDS, OTHER_MATHS
 from merging.convert_kinds import KINDS, Kind, Shapes
 from merging.convert_options import ConvertOptions
 
-DEFAULT_R, DEFAULT_ALPHA = 8, 8  # peft's, of LoHa and LoKr
+DEFAULT_R, DEFAULT_ALPHA, DEFAULT_INIT_R = 8, 8, 12  # peft's
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def convert_preflight(
 
     Args:
         adapter_dir: the adapter's folder.
-        base: the base model's folder; needed for DoRA and IA3.
+        base: the base model's folder; needed for DoRA, IA3 and VeRA.
         name: what to call the adapter in sentences; by default its folder's name.
         out_dir: where the result is to go; None leaves the place and the free space out.
     """
@@ -108,8 +108,8 @@ def convert_preflight(
     modules, problems = _sources(name, adapter, groups, tensors)
     if problems:
         return ConvertPreflight(tuple(problems), adapter, modules)
-    dtype = options.dtype or widest_dtype([adapter])
-    ranks = {module: _largest_rank(source, options, needs_base(adapter)) for module, source in modules.items()}
+    dtype, has_full_rank = options.dtype or widest_dtype([adapter]), KINDS[adapter.config.kind].has_full_rank
+    ranks = {module: _largest_rank(source, options, has_full_rank) for module, source in modules.items()}
     size = sum(rank * sum(modules[module].sizes) for module, rank in ranks.items()) * BYTES_OF[dtype]
     problems = space_problems(out_dir, size) if out_dir is not None else []
     return ConvertPreflight(tuple(problems), adapter, modules, saved, tensors, dtype, ranks, size)
@@ -147,15 +147,17 @@ def _kind_problems(name: str, adapter: AdapterFile) -> list[str]:
 
 def _sort_tensors(name: str, adapter: AdapterFile) -> tuple[dict[str, str], dict[str, dict[str, str]], list[str]]:
     """Tensors that are saved whole, the parts of each module, and what fits neither."""
+    kind = KINDS[adapter.config.kind]
+    shared = {part: key for part in kind.shared if (key := f"base_model.{part}") in adapter.tensors}
     saved: dict[str, str] = {}
     groups: dict[str, dict[str, str]] = {}
     odd = []
-    for key in adapter.tensors:
+    for key in (key for key in adapter.tensors if key not in shared.values()):
         inner = key.removeprefix(PREFIX)
-        part = next((part for part in KINDS[adapter.config.kind].parts if inner.endswith(f".{part}")), None)
+        part = next((part for part in kind.parts if inner.endswith(f".{part}")), None)
         module = inner.rpartition(".")[0]
         if part is not None:
-            groups.setdefault(inner.removesuffix(f".{part}"), {})[part] = key
+            groups.setdefault(inner.removesuffix(f".{part}"), {**shared})[part] = key
         elif module.endswith(adapter.config.modules_to_save):  # as peft: "norm" is input_layernorm as well
             saved[inner] = key
         else:
@@ -164,7 +166,9 @@ def _sort_tensors(name: str, adapter: AdapterFile) -> tuple[dict[str, str], dict
     if odd:
         problems.append(f"'{name}' holds {len(odd)} tensors that a plain LoRA has no place for, for example {odd[0]}.")
     if not groups:
-        problems.append(f"'{name}' holds no {KINDS[adapter.config.kind].word} weights.")
+        problems.append(f"'{name}' holds no {kind.word} weights.")
+    elif len(shared) < len(kind.shared):
+        problems.append(f"'{name}' was saved without the matrices that its modules share (save_projection).")
     return saved, groups, problems
 
 
@@ -173,6 +177,8 @@ def _base_tensors(name: str, adapter: AdapterFile, base: Path | None) -> tuple[M
     if base is None:
         article = "an" if word[0] in "AI" else "a"
         what = f"{article} {word} adapter, whose delta depends on the base's weights"
+        if not KINDS[adapter.config.kind].has_full_rank:
+            what = f"{article} {word} adapter, which does not say the sizes of the base's weights"
         return {}, [f"'{name}' is {what}. Give the base's folder."]
     try:
         return list_tensors(base), []
@@ -209,6 +215,9 @@ def _scales(adapter: AdapterFile, names: list[str]) -> dict[str, float]:
         alpha = config.raw.get("alpha") or DEFAULT_ALPHA
         alphas = resolve_patterns(config.alpha_pattern, names, alpha, "alpha_pattern")
         return {name: alphas[name] / ranks[name] for name in names}
+    if config.kind == "adalora":  # peft adds 1e-5 to the rank, and keeps the first one when it takes ranks away
+        scale = (config.lora_alpha or DEFAULT_ALPHA) / ((config.raw.get("init_r") or DEFAULT_INIT_R) + 1e-5)
+        return dict.fromkeys(names, scale)
     return {name: adapter.modules[name].scale if name in adapter.modules else 1.0 for name in names}
 
 
@@ -219,11 +228,11 @@ def _sizes(kind: str, shapes: Shapes, weight: tuple[int, ...] | None) -> tuple[t
     except (KeyError, ValueError):
         return None
     if not KINDS[kind].needs_base:
-        return sizes, rank
+        return sizes, rank  # otherwise the sizes are the base's
     if weight is None or len(weight) != 2:
         return None
     fits = all(mine in (0, size) for mine, size in zip(sizes, weight, strict=True))
-    return ((weight[0], weight[1]), min(weight)) if fits else None
+    return ((weight[0], weight[1]), min(weight) if KINDS[kind].has_full_rank else rank) if fits else None
 
 
 def _largest_rank(source: Source, options: ConvertOptions, has_full_rank: bool) -> int:

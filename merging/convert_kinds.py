@@ -18,15 +18,21 @@ class Kind:
         parts: how the names of its tensors end.
         sizes: the delta's (m, n) and largest rank from the parts' shapes; 0 is a side that only the base knows.
             Raises KeyError or ValueError where the shapes do not fit together.
-        needs_base: True where the delta depends on the weight it is added to, and so has full rank.
+        has_full_rank: True where the delta depends on the weight it is added to.
         has_alpha: True where it is scaled by alpha / r.
+        shared: tensors that all modules share, cut to a module's size; without the base that size is not known.
     """
 
     word: str
     parts: tuple[str, ...]
     sizes: Callable[[Shapes], tuple[tuple[int, int], int]]
-    needs_base: bool = False
+    has_full_rank: bool = False
     has_alpha: bool = False
+    shared: tuple[str, ...] = ()
+
+    @property
+    def needs_base(self) -> bool:
+        return self.has_full_rank or bool(self.shared)
 
 
 def _same(*values: int) -> int:
@@ -73,13 +79,29 @@ def _ia3_sizes(shapes: Shapes) -> tuple[tuple[int, int], int]:
     return (0 if m == 1 else m, 0 if n == 1 else n), 0
 
 
+def _adalora_sizes(shapes: Shapes) -> tuple[tuple[int, int], int]:
+    (m, r), (r2, n), (r3, one) = shapes["lora_B"], shapes["lora_A"], shapes["lora_E"]
+    _same(one, 1)
+    return (m, n), _same(r, r2, r3)
+
+
+def _vera_sizes(shapes: Shapes) -> tuple[tuple[int, int], int]:
+    (m,), (r,) = shapes["vera_lambda_b"], shapes["vera_lambda_d"]
+    (most, r2), (r3, _) = shapes["vera_B"], shapes["vera_A"]
+    if m > most:
+        raise ValueError
+    return (m, 0), _same(r, r2, r3)
+
+
 LORA_PARTS = ("lora_A.weight", "lora_B.weight")
 HADA_PARTS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 KRON_PARTS = tuple(f"lokr_w{number}{end}" for number in (1, 2) for end in ("", "_a", "_b"))
 KINDS = {  # AdapterConfig.kind -> what is known of it
     "lora": Kind("LoRA", LORA_PARTS, _lora_sizes),
-    "dora": Kind("DoRA", (*LORA_PARTS, "lora_magnitude_vector"), _dora_sizes, needs_base=True),
+    "dora": Kind("DoRA", (*LORA_PARTS, "lora_magnitude_vector"), _dora_sizes, has_full_rank=True),
     "loha": Kind("LoHa", HADA_PARTS, _loha_sizes, has_alpha=True),
     "lokr": Kind("LoKr", KRON_PARTS, _lokr_sizes, has_alpha=True),
-    "ia3": Kind("IA3", ("ia3_l",), _ia3_sizes, needs_base=True),
+    "adalora": Kind("AdaLoRA", ("lora_A", "lora_B", "lora_E"), _adalora_sizes),
+    "vera": Kind("VeRA", ("vera_lambda_b", "vera_lambda_d"), _vera_sizes, shared=("vera_A", "vera_B")),
+    "ia3": Kind("IA3", ("ia3_l",), _ia3_sizes, has_full_rank=True),
 }

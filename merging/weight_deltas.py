@@ -44,6 +44,16 @@ def _halves(parts: Parts, name: str) -> Factors:
     return (whole, torch.eye(columns)) if columns <= rows else (torch.eye(rows), whole)
 
 
+def adalora(parts: Parts, scale: float) -> Factors:
+    """s·B·diag(e)·A (Zhang et al. 2023, 2303.10512)."""
+    return parts["lora_B"] * scale, parts["lora_E"] * parts["lora_A"]
+
+
+def vera(parts: Parts, scale: float) -> Factors:
+    """diag(b)·B·diag(d)·A (Kopiczko et al. 2023, 2310.11454); B and A are shared, and cut to this module's size."""
+    return parts["vera_lambda_b"][:, None] * parts["vera_B"] * scale, parts["vera_lambda_d"][:, None] * parts["vera_A"]
+
+
 def dora(parts: Parts, scale: float, weight: Tensor) -> Tensor:
     """m·(W + sBA)/‖W + sBA‖ − W with the norms of the rows, one for each output (Liu et al. 2024, 2402.09353)."""
     trained = weight + (parts["lora_B.weight"] * scale) @ parts["lora_A.weight"]

@@ -121,6 +121,15 @@ def _pattern_of(check: Check) -> Check:
     return check_all
 
 
+def _masks(value: Any) -> str | None:
+    """AdaLoRA's rank_pattern: which ranks of each module were kept."""
+    is_good = isinstance(value, dict) and all(
+        MODULE.fullmatch(key) and isinstance(kept, list) and all(isinstance(each, bool) for each in kept)
+        for key, kept in value.items()
+    )
+    return None if is_good else "must map module names to lists of true and false"
+
+
 def _whole_numbers(value: Any) -> str | None:
     values = value if isinstance(value, list) else [value]
     is_good = all(isinstance(each, int) and not isinstance(each, bool) for each in values)
@@ -210,6 +219,20 @@ LYCORIS = {
     **dict.fromkeys(["init_weights", "use_effective_conv2d", "rank_dropout_scale", "decompose_both"], _tame),
     "decompose_factor": _number,
 }
+ADALORA = {
+    **LORA,
+    "rank_pattern": _masks,
+    **dict.fromkeys(["init_r", "target_r"], _rank),
+    **dict.fromkeys(["tinit", "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight", "total_step"], _number),
+}
+VERA = {
+    **COMMON,
+    "r": _rank,
+    "projection_prng_key": _number,
+    "vera_dropout": _share,
+    "d_initial": _number,
+    **dict.fromkeys(["save_projection", "init_weights"], _flag),
+}
 KINDS: dict[str, Mapping[str, Check]] = {
     "LORA": LORA,
     "IA3": {**COMMON, "feedforward_modules": _name_or_names, "init_ia3_weights": _flag},
@@ -226,4 +249,6 @@ KINDS: dict[str, Mapping[str, Check]] = {
     "LN_TUNING": COMMON,
     "LOHA": LYCORIS,
     "LOKR": LYCORIS,
+    "ADALORA": ADALORA,
+    "VERA": VERA,
 }

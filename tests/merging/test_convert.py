@@ -22,7 +22,7 @@ MLP_AND_QUERY = ["q_proj", "down_proj"]
 def make(tiny_base: Path, tmp_path: Path) -> Make:
     """make(config) saves an adapter of any kind with random weights, by peft itself, and returns its folder."""
 
-    def write(config: object, scale: float = 0.3) -> Path:
+    def write(config: object, scale: float = 0.3, **settings: object) -> Path:
         from peft import get_peft_model
         from transformers import AutoModelForCausalLM
 
@@ -31,7 +31,7 @@ def make(tiny_base: Path, tmp_path: Path) -> Make:
         with torch.no_grad():
             for parameter in (each for each in model.parameters() if each.requires_grad):
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * scale)
-        model.peft_config["default"].base_model_name_or_path = TINY_BASE_ID
+        vars(model.peft_config["default"]).update(base_model_name_or_path=TINY_BASE_ID, **settings)
         model.save_pretrained(tmp_path / "other")
         return tmp_path / "other"
 
@@ -91,21 +91,23 @@ def test_dora_and_ia3_by_hand() -> None:
 
 def kinds() -> dict[str, object]:
     """An adapter configuration for each kind whose conversion is exact."""
-    from peft import LoHaConfig, LoKrConfig, LoraConfig
+    from peft import AdaLoraConfig, LoHaConfig, LoKrConfig, LoraConfig, VeraConfig
 
     common = {"task_type": "CAUSAL_LM", "target_modules": [*MLP_AND_QUERY, "v_proj"]}
     return {
         "lora": LoraConfig(r=4, lora_alpha=6, use_rslora=True, rank_pattern={"q_proj": 2}, **common),
         "loha": LoHaConfig(r=3, alpha=5, rank_pattern={"q_proj": 2}, alpha_pattern={"down_proj": 7.0}, **common),
         "lokr": LoKrConfig(r=2, alpha=5, decompose_both=True, **common),
+        "adalora": AdaLoraConfig(init_r=4, target_r=2, lora_alpha=6, total_step=10, **common),
+        "vera": VeraConfig(r=6, **common),
         "lokr-whole": LoKrConfig(r=16, alpha=8, decompose_factor=4, **common),
     }
 
 
-@pytest.mark.parametrize("kind", ["lora", "loha", "lokr", "lokr-whole"])
+@pytest.mark.parametrize("kind", ["lora", "loha", "lokr", "lokr-whole", "adalora", "vera"])
 def test_low_rank_kinds_come_out_exactly(tiny_base: Path, tmp_path: Path, make: Make, kind: str) -> None:
     source = make(kinds()[kind])
-    report = convert_adapter(source, tmp_path / "out")
+    report = convert_adapter(source, tmp_path / "out", base=tiny_base)  # VeRA needs to know the sizes of its weights
     assert (report.kind, report.rank, report.warnings) == (kind.partition("-")[0], "auto", ())
     assert report.error < 1e-6
     written, wanted = written_deltas(tmp_path / "out"), peft_deltas(tiny_base, source)
@@ -117,6 +119,28 @@ def test_low_rank_kinds_come_out_exactly(tiny_base: Path, tmp_path: Path, make: 
         assert {name.split(".")[-1]: each.rank for name, each in report.modules.items()} == {
             "q_proj": 4, "v_proj": 9, "down_proj": 9,
         }  # fmt: skip
+
+
+def test_an_adalora_whose_ranks_were_taken_away(tiny_base: Path, tmp_path: Path, make: Make) -> None:
+    kept = {f"model.layers.{layer}.self_attn.q_proj.lora_E": [True, False, True, False] for layer in (0, 1)}
+    source = make(kinds()["adalora"], rank_pattern=kept)
+    report = convert_adapter(source, tmp_path / "out")
+    ranks = {name.split(".")[-1]: module.rank for name, module in report.modules.items()}
+    assert ranks == {"q_proj": 2, "v_proj": 4, "down_proj": 4}
+    assert_same(tiny_base, source, tmp_path / "out")
+
+
+def test_what_a_vera_does_not_say_is_asked_for(tiny_base: Path, tmp_path: Path, make: Make) -> None:
+    from peft import VeraConfig
+
+    source = make(kinds()["vera"])
+    assert convert_preflight(source, ConvertOptions()).problems == (
+        "'other' is a VeRA adapter, which does not say the sizes of the base's weights. Give the base's folder.",
+    )
+    source = make(VeraConfig(r=6, save_projection=False, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    assert convert_preflight(source, ConvertOptions(), base=tiny_base).problems == (
+        "'other' was saved without the matrices that its modules share (save_projection).",
+    )
 
 
 @pytest.mark.parametrize("kind", ["dora", "ia3"])

@@ -10,7 +10,7 @@ import pytest
 from medley.errors import ProblemsError
 from medley.lm.adapter_schema import KINDS
 from merging import merge, preflight, recipe_from_weights
-from merging.compatibility import CONVERT_ADVICE, OTHER_KIND_ADVICE, OTHER_KINDS, short_names
+from merging.compatibility import CONVERT_ADVICE, CONVERTIBLE, OTHER_KIND_ADVICE, OTHER_KINDS, short_names
 from merging.plan import plan_modules
 from tests.merging.lora_files import BASE, SHAPES, random_factors, random_lora, write_lora
 
@@ -63,7 +63,7 @@ def test_every_other_kind_of_adapter_has_a_sentence(tmp_path: Path, kind: str) -
     config = {"peft_type": kind, "base_model_name_or_path": BASE, "r": 2}
     (folder / "adapter_config.json").write_text(json.dumps(config))
     (problem,) = problems_of(linear_of(folder))
-    advice = CONVERT_ADVICE if kind in ("IA3", "LOHA", "LOKR") else OTHER_KIND_ADVICE
+    advice = CONVERT_ADVICE if kind in CONVERTIBLE else OTHER_KIND_ADVICE
     assert problem == f"'other' is {OTHER_KINDS[kind]}. {advice}"
     assert re.match(r"'other' is an? [A-Za-z]", problem)
 
