@@ -85,3 +85,32 @@ def test_a_merge_of_merges_is_the_merge_of_all(adapters: list[Path], tmp_path: P
     second, everything = dense_deltas(tmp_path / "second"), dense_deltas(tmp_path / "all")
     for name, delta in everything.items():
         assert float((second[name] - delta).norm()) < 1e-6 * float(delta.norm())
+
+
+def test_layers_that_hold_their_weights_transposed(tmp_path: Path) -> None:
+    """GPT-2's Conv1D (fan_in_fan_out) has W as (in, out); the factors are the same, and peft turns their product."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=16, n_head=2, vocab_size=320)).save_pretrained(tmp_path / "base")
+    folders = []
+    for name in ("a", "b"):
+        config = LoraConfig(
+            r=2, target_modules=["c_attn", "c_fc"], fan_in_fan_out=True, init_lora_weights=False, task_type="CAUSAL_LM"
+        )
+        get_peft_model(GPT2LMHeadModel.from_pretrained(tmp_path / "base"), config).save_pretrained(tmp_path / name)
+        folders.append(tmp_path / name)
+    merge(recipe_from_weights("task_arithmetic", [(folders[0], 0.5), (folders[1], -1.0)]), tmp_path / "out")
+    deltas = [dense_deltas(folder) for folder in folders]
+    model = GPT2LMHeadModel.from_pretrained(tmp_path / "base").eval()
+    with torch.no_grad():
+        for name in deltas[0]:
+            weight = model.get_submodule(name).weight
+            weight.add_((0.5 * deltas[0][name] - deltas[1][name]).T.float())
+        expected = model(PROMPT).logits
+    loaded = PeftModel.from_pretrained(GPT2LMHeadModel.from_pretrained(tmp_path / "base"), tmp_path / "out").eval()
+    with torch.no_grad():
+        assert torch.allclose(loaded(PROMPT).logits, expected, atol=2e-5)
+        plain = GPT2LMHeadModel.from_pretrained(tmp_path / "base").eval()(PROMPT).logits
+    assert float((plain - expected).abs().max()) > 0.05
