@@ -91,7 +91,10 @@ def test_the_written_adapter_is_the_oracles(
 
 
 def write(folder: Path, adapter: Mapping[str, Any], seed: int) -> Path:
-    """The adapter's folder; with patterns, its second module has a rank and an alpha of its own."""
+    """The adapter's folder; with patterns, its second module has a rank and an alpha of its own.
+
+    The keys are plain names: a regular expression is matched in a process of its own, which takes most of an example.
+    """
     names = [name for name in SHAPES if name != adapter["missing"]]
     rank_pattern = {"down_proj": adapter["rank"] % 3 + 1} if adapter["has_patterns"] else {}
     modules = {}
@@ -106,7 +109,7 @@ def write(folder: Path, adapter: Mapping[str, Any], seed: int) -> Path:
         lora_alpha=adapter["alpha"],
         use_rslora=adapter["is_rslora"],
         rank_pattern=rank_pattern,
-        alpha_pattern={r".*\.down_proj": 5} if adapter["has_patterns"] else {},
+        alpha_pattern={"down_proj": 5} if adapter["has_patterns"] else {},
     )
 
 
