@@ -53,15 +53,19 @@ def relation_of(registry: "Registry", version: "Version") -> str | None:
     The Hub knows `adapter`, `merge`, `quantized` and `finetune`. A base with one adapter in it is what training the
     base itself would have given, so it is a finetune. None where nobody knows how the model was made.
     """
-    trainer = version.metadata.get("trainer")
-    if trainer == "fold":
+    if _is_fold(version):
         inputs = [role for role, _ in registry.parents(version.id) if role == "input"]
         return MERGE if len(inputs) > 1 else FINETUNE
-    return MERGE if trainer == "merge" or _is_merge_recipe(version.recipe) else None
+    return MERGE if version.metadata.get("trainer") == "merge" or _has_key(version.recipe, "merge_method") else None
 
 
-def _is_merge_recipe(recipe: str | None) -> bool:
-    return recipe is not None and re.search(r"^\W*merge_method\W", recipe, re.MULTILINE) is not None
+def _is_fold(version: "Version") -> bool:
+    """Whether it was folded here, or elsewhere as its recipe says."""
+    return version.metadata.get("trainer") == "fold" or _has_key(version.recipe, "fold")
+
+
+def _has_key(recipe: str | None, key: str) -> bool:
+    return recipe is not None and re.search(rf"^(- )?['\"]?{key}['\"]?:", recipe, re.MULTILINE) is not None
 
 
 def ran_mergekit(version: "Version") -> bool:
@@ -142,7 +146,7 @@ def _how_made(registry: "Registry", version: "Version") -> str:
     about = version.metadata
     relation = relation_of(registry, version)
     method = f" by `{plain(about['method'])}`{paper_text(about.get('paper'))}" if about.get("method") else ""
-    if about.get("trainer") == "fold":
+    if _is_fold(version):
         what = "one adapter" if relation == FINETUNE else "a blend of adapters"
         text = f"The base with {what} folded into its weights; each weight was rounded once."
     elif relation == MERGE:

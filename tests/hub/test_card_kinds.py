@@ -41,16 +41,15 @@ def test_a_merged_model_names_its_bases_and_mergekit(registry: Registry, tmp_pat
     assert "## Intended use and limits" in card
 
 
-def fold(registry: Registry, folder: Path, *adapters: str, base: str | None = BASE) -> Version:
+def fold(registry: Registry, folder: Path, *adapters: str, trainer: str = "fold", recipe: str | None = None) -> Version:
     parents = []
     for number, name in enumerate(adapters):
         files = {**adapter_files(), "LICENSE": str(number).encode()}
         made = registry.publish("adapter", name, write(folder / name, files), base=BASE)
         registry.update_metadata(made.id, published=[{"repo_id": f"ada/{name}", "commit": "1" * 40}])
         parents.append(Parent(made.id, "input"))
-    about = {"trainer": "fold"}
-    files = write(folder / "folded", model_files())
-    return registry.publish("model", "folded", files, base=base, parents=parents, metadata=about)
+    files, about = write(folder / "folded", model_files()), {"trainer": trainer}
+    return registry.publish("model", "folded", files, base=BASE, parents=parents, recipe=recipe, metadata=about)
 
 
 def test_one_folded_adapter_is_a_finetune_of_the_base(registry: Registry, tmp_path: Path) -> None:
@@ -64,6 +63,12 @@ def test_a_folded_blend_is_a_merge(registry: Registry, tmp_path: Path) -> None:
     about = metadata_of(build_card(registry, fold(registry, tmp_path, "pirate", "poet"), "ada/folded"))
     assert about["base_model"] == [BASE, "ada/pirate", "ada/poet"]
     assert (about["base_model_relation"], about["tags"]) == ("merge", ["merge", "medley"])
+
+
+def test_what_was_folded_elsewhere_is_told_by_its_recipe(registry: Registry, tmp_path: Path) -> None:
+    card = build_card(registry, fold(registry, tmp_path, "pirate", trainer="imported", recipe="fold:\n  base: x\n"))
+    assert (metadata_of(card)["base_model"], metadata_of(card)["base_model_relation"]) == ([BASE], "finetune")
+    assert "The base with one adapter folded into its weights" in card
 
 
 def test_what_nobody_knows_is_not_claimed(registry: Registry, tmp_path: Path) -> None:
