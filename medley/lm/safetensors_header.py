@@ -80,8 +80,8 @@ def _check_magic(prefix: bytes, size: int, label: str) -> None:
         raise AdapterFormatError(f"{label} is a zip archive (PyTorch saves pickles so), not a safetensors file.")
     if prefix == b"version ":
         raise AdapterFormatError(f"{label} is a Git LFS pointer, not the weights. Run `git lfs pull` where it is from.")
-    # a header of 640 bytes begins like a pickle too, but the upper bytes of so small a length are zero
-    if prefix[0] == 0x80 and prefix[1] in range(2, 6) and any(prefix[2:8]):
+    # a header of 640 or of 66,688 bytes begins like a pickle too, but the upper bytes of any accepted length are zero
+    if prefix[0] == 0x80 and prefix[1] in range(2, 6) and any(prefix[3:8]):
         raise AdapterFormatError(f"{label} is a pickle, not a safetensors file. Pickles are never opened.")
 
 

@@ -61,7 +61,7 @@ def test_a_file_of_a_few_bytes(tmp_path: Path, size: int) -> None:
     assert refusal(tmp_path, bytes(size)) == f"{message} {size} bytes."
 
 
-@pytest.mark.parametrize("length", [640, 896, 1152, 1408])
+@pytest.mark.parametrize("length", [640, 896, 1152, 1408, 66_688, 0x7A0580])
 def test_a_header_whose_length_looks_like_the_start_of_a_pickle(tmp_path: Path, length: int) -> None:
     """640 is 0x0280: the file then begins with 80 02, as a pickle of protocol 2 does."""
     text = json.dumps(header_of(GOOD)).encode().ljust(length)
