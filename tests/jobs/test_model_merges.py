@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from hub import Registry, Version
 from medley.errors import ProblemsError
 from medley.jobs import Jobs, merge_spec, plan_merge
 from medley.jobs.bases import default_base
+from tests.hub_server.server import HubServer
 from tests.jobs.conftest import done
 from tests.merging.llama_family import write_model
 from tests.tiny_model import TINY_BASE_ID
@@ -97,6 +99,27 @@ def test_a_model_that_is_not_here_is_said_and_not_fetched(registry: Registry, ba
     recipe = {**linear("tiny", version.name), "parameters": {"weigth": 1}}
     assert problems_of(registry, recipe) == ["linear has no parameter 'weigth'. Did you mean 'weight'?"]
     assert list((registry.home / "bases").glob("*")) == []
+
+
+def test_a_hub_id_is_asked_what_it_is_and_pinned_without_a_download(
+    registry: Registry, base: Version, hub_server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its list of files tells a model from an adapter; no file of it is fetched before the job."""
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub_server.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", hub_server.url)
+    repo = hub_server.store.add_repo("ada/chef", {"config.json": b"{}", "model.safetensors": b"no weights"})
+    spec = merge_spec(registry, linear("tiny", "ada/chef"), name="made")
+    commit = repo.head().oid
+    assert spec.params["models"][f"ada/chef@{commit}"] == {
+        "label": "ada/chef",
+        "hub_id": "ada/chef",
+        "revision": commit,
+    }
+    assert hub_server.calls("GET", "/resolve/") == []
+    assert problems_of(registry, linear("tiny", "ada/nobody")) == [
+        "The Hub shows no repo ada/nobody. Check the name; a private one needs a token that may see it."
+    ]
 
 
 def test_names_that_are_nothing_and_folders_from_strangers(
