@@ -69,7 +69,7 @@ def merge_and_unload(base: str, adapter: str, out: str) -> None:
 
 
 def extract(base: str, model: str, out: str, rank: int) -> None:
-    from merging.extract import extract as extract_adapter
+    from merging.extract import extract_adapter
     from merging.extract_options import ExtractOptions
 
     extract_adapter(base, model, Path(out), ExtractOptions(rank=str(rank), others="ignore"), base_model="org/base")
