@@ -196,14 +196,17 @@ def test_what_cancels_is_written_as_rank_one_zeros(tmp_path: Path) -> None:
 
 
 @every_method()
-def test_zero_and_single_row_modules(tmp_path: Path, method: str, keys: dict[str, Any]) -> None:
+def test_zero_and_single_row_modules_in_bfloat16(tmp_path: Path, method: str, keys: dict[str, Any]) -> None:
     modules = {"zero": (torch.zeros(4, 1), torch.zeros(1, 3)), "row": random_factors(1, 5, 1, 1)}
-    first, second = write_lora(tmp_path / "a", modules), write_lora(tmp_path / "b", modules)
-    run(tmp_path, "out", method, [(first, None), (second, None)], **keys)
-    deltas = dense_deltas(tmp_path / "out")
+    folders = [write_lora(tmp_path / name, modules, dtype=torch.bfloat16) for name in "ab"]
+    report = run(tmp_path, "out", method, list(zip(folders, neutral_weights(method, keys), strict=True)), **keys)
+    assert report.dtype == "bfloat16"
+    deltas, inputs = dense_deltas(tmp_path / "out"), dense_deltas(folders[0])
     assert not deltas["zero"].any()
-    assert deltas["row"].shape == (1, 5)
-    assert torch.isfinite(deltas["row"]).all()
+    if "identical adapters return themselves" in BROKEN_BY_NATURE.get(method, {}):
+        assert 0.1 < float(deltas["row"].norm() / inputs["row"].norm()) < 10
+    else:
+        assert relative_error(deltas["row"], inputs["row"]) < 0.01  # both factors are rounded to 8 bits
 
 
 def test_bfloat16_in_is_bfloat16_out_unless_said_otherwise(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from merging import merge, recipe_from_weights
 from tests.merging.lora_files import dense_deltas
+from tests.merging.promises import CASES, thinned
 
 PROMPT = torch.tensor([[5, 17, 301, 44, 8, 260, 9]])
 
@@ -74,6 +75,28 @@ def test_every_shape_of_result_loads_at_scale_one(
     merge(recipe_from_weights(method, models, **keys), tmp_path / "out")
     expected = base_logits(tiny_base, dense_deltas(tmp_path / "out"))
     assert torch.allclose(peft_logits(tiny_base, tmp_path / "out"), expected, atol=2e-5)
+
+
+def test_every_method_answers_in_peft(tiny_base: Path, make_adapter: Callable[..., Path], tmp_path: Path) -> None:
+    """All results in one peft model, one after the other, against one base that gets each result's deltas."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    pair = [(make_adapter(f"{seed}", seed=seed, r=4), None) for seed in (1, 2)]
+    model, bare = (AutoModelForCausalLM.from_pretrained(tiny_base).eval() for _ in range(2))
+    model = PeftModel.from_pretrained(model, pair[0][0], adapter_name="input")
+    weights = {name: tensor.clone() for name, tensor in bare.state_dict().items()}
+    without_any = base_logits(tiny_base, {})
+    for method, keys in {case[0]: case for case in reversed(CASES)}.values():  # each method's first case
+        merge(recipe_from_weights(method, pair, **thinned(method, keys, 0.5)), tmp_path / method)
+        model.load_adapter(tmp_path / method, adapter_name=method)
+        model.set_adapter(method)
+        with torch.no_grad():
+            for name, delta in dense_deltas(tmp_path / method).items():
+                bare.get_submodule(name).weight.copy_((weights[f"{name}.weight"].double() + delta).float())
+            found, expected = model(PROMPT).logits, bare(PROMPT).logits
+        assert torch.allclose(found, expected, atol=2e-5), method
+        assert float((found - without_any).abs().max()) > 1e-3, method
 
 
 def test_a_merge_of_merges_is_the_merge_of_all(adapters: list[Path], tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from medley.errors import AdapterFormatError, ConflictError, ProblemsError, StorageError
-from merging import merge, parse_recipe, recipe_from_weights
+from merging import METHODS, merge, parse_recipe, recipe_from_weights
 from merging.report import MergeReport
 from merging.staging import staged_folder
-from tests.merging.lora_files import BASE, SHAPES, dense_deltas, random_factors, random_lora, write_lora
+from tests.merging.lora_files import BASE, SHAPES, random_factors, random_lora, write_lora
+from tests.merging.promises import thinned, weights_for
 
 FILES = ["adapter_config.json", "adapter_model.safetensors", "merge_report.json", "recipe.yaml"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,11 +174,16 @@ def test_same_seed_same_bytes_in_any_process_on_any_threads(tmp_path: Path) -> N
             assert len(bytes_by_place) == 1, (recipe.name, file)
 
 
-def test_another_seed_gives_another_result(tmp_path: Path, pair: list[tuple[Path, float]]) -> None:
-    for seed in (1, 2):
-        merge(recipe_from_weights("dare_linear", pair, {"density": 0.5}, seed=seed), tmp_path / f"{seed}")
-    first, second = dense_deltas(tmp_path / "1"), dense_deltas(tmp_path / "2")
-    assert any(not torch.equal(first[name], second[name]) for name in SHAPES)
+@pytest.mark.parametrize("method", [name for name, row in METHODS.items() if row.family == "elementwise"])
+def test_the_seed_decides_where_something_is_random(
+    tmp_path: Path, pair: list[tuple[Path, float]], method: str
+) -> None:
+    models = list(zip((folder for folder, _ in pair), weights_for(method, [0.5, 0.5]), strict=True))
+    for out, seed in (("one", 1), ("again", 1), ("two", 2)):
+        merge(recipe_from_weights(method, models, seed=seed, **thinned(method, {}, 0.5)), tmp_path / out)
+    one, again, two = ((tmp_path / out / "adapter_model.safetensors").read_bytes() for out in ("one", "again", "two"))
+    assert one == again
+    assert (one != two) == METHODS[method].is_random
 
 
 def test_abandoned_folders_of_living_processes_are_left_alone(tmp_path: Path) -> None:
