@@ -183,19 +183,20 @@ def heat_map(labels: Sequence[str], values: Sequence[Sequence[float]]) -> str:
 
     Above more than three columns stand numbers instead of the labels, so that eight of them fit.
     """
-    heads = labels if len(labels) <= MAX_NAMED_COLUMNS else [str(i) for i in range(1, len(labels) + 1)]
-    if heads is not labels:
-        labels = [f"{number}  {label}" for number, label in zip(heads, labels, strict=True)]
+    heads, sides, css = labels, labels, "m-heat"
+    if len(labels) > MAX_NAMED_COLUMNS:
+        heads, css = [str(number) for number in range(1, len(labels) + 1)], "m-heat m-many"
+        sides = [f"{number} {label}" for number, label in zip(heads, labels, strict=True)]
     head = "".join(f'<th scope="col"><span>{escape(label)}</span></th>' for label in heads)
     rows = ""
-    for label, row in zip(labels, values, strict=True):
+    for label, row in zip(sides, values, strict=True):
         cells = "".join(
             f'<td style="--share:{round(100 * min(1.0, abs(value)))}%" class="{"m-minus" if value < 0 else "m-plus"}">'
             f"{value:.2f}</td>"
             for value in row
         )
         rows += f'<tr><th scope="row"><span>{escape(label)}</span></th>{cells}</tr>'
-    table = f'<table class="m-heat"><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    table = f'<table class="{css}"><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>'
     return f'<div class="m-scroll">{table}</div>'
 
 

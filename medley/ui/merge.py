@@ -163,9 +163,10 @@ def _listen(
     moved = [each.input for each in form.inputs if each not in (form.adapters, form.method)]
     gr.on(moved, **look, trigger_mode="always_last")
     let_go = [each.release for each in (*form.weights, *form.parameters) if isinstance(each, gr.Slider)]
-    others = [each.input for each in form.parameters if isinstance(each, gr.Checkbox)]
+    others = [each.input for each in form.parameters if isinstance(each, (gr.Checkbox, gr.Dropdown))]
     typed = [form.rank.submit, form.rank.blur, form.space.input, form.variant.input, pictures.kind.input]
-    typed += [each.blur for each in form.parameters if isinstance(each, (gr.Number, gr.Textbox))]
+    fields = [each for each in form.parameters if isinstance(each, (gr.Number, gr.Textbox))]
+    typed += [event for each in (*fields, form.seed) for event in (each.blur, each.submit)]
     gr.on([*let_go, *others, *typed], **draw, trigger_mode="always_last")
     cut = pictures.rank.input(
         merge_pictures.cut, [pictures.energies, pictures.rank], [pictures.spectrum, form.rank],

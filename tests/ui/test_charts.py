@@ -95,3 +95,12 @@ def test_a_heat_map_shows_its_numbers() -> None:
 def test_a_sparkline_needs_two_values() -> None:
     assert "<path" not in charts.sparkline([1.0], "loss")
     assert 'aria-label="loss from 3 to 1"' in charts.sparkline([3.0, 2.0, 1.0], "loss")
+
+
+def test_a_heat_map_of_many_has_numbers_above_its_columns() -> None:
+    names = [f"adapter-{letter}" for letter in "abcdefgh"]
+    html = charts.heat_map(names, [[1.0] * 8] * 8)
+    assert html.count("adapter-") == 8
+    assert all(f'<th scope="col"><span>{number}</span></th>' in html for number in range(1, 9))
+    assert "m-many" in html
+    assert "m-many" not in charts.heat_map(names[:3], [[1.0] * 3] * 3)
