@@ -27,6 +27,7 @@ from medley.errors import AdapterFormatError, NotFoundError
 
 OTHER_CONTENT = f"{MANIFEST_FILE} does not fit the files, which were changed since it was written; it was left aside."
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # safetensors' word -> torch's
+TEMPLATE_ADVICE = "Put a harmless one in its place."
 Describe = Callable[[Path], Mapping[str, Any]]
 
 
@@ -105,7 +106,7 @@ def check_model(folder: Path, describe: Describe = nothing_more) -> Checked:
         AdapterFormatError, ProblemsError: everything that is wrong with it.
     """
     files = {path.name: path for path in folder.iterdir()}
-    private = check_side_files(files)
+    private = check_side_files(files, TEMPLATE_ADVICE)
     licence = card_licence(files.get("README.md"))
     for name in private:
         files[name].unlink()

@@ -26,10 +26,14 @@ JSON_FILES = {  # name: the most bytes
 }
 TEXT_FILES = ("README.md", "recipe.yaml", "chat_template.jinja")
 CODE_KEYS = ("auto_map", "custom_pipeline")
+WITHOUT_TEMPLATE = "Remove it; the base's own is used."
 
 
-def check_side_files(files: Mapping[str, Path]) -> dict[str, str]:
+def check_side_files(files: Mapping[str, Path], advice: str = WITHOUT_TEMPLATE) -> dict[str, str]:
     """Files that had better stay behind, and why; usually none.
+
+    Args:
+        advice: what to do about a chat template that does harm.
 
     Raises:
         AdapterFormatError: a file that is damaged or could do harm when somebody reads it later.
@@ -37,9 +41,9 @@ def check_side_files(files: Mapping[str, Path]) -> dict[str, str]:
     texts = {name: _read_text(files[name], name) for name in TEXT_FILES if name in files}
     for name, most in JSON_FILES.items():
         if name in files:
-            _check_settings(read_json_object(files[name], most), name)
+            _check_settings(read_json_object(files[name], most), name, advice)
     if "chat_template.jinja" in texts:
-        _check_template(texts["chat_template.jinja"], "chat_template.jinja")
+        _check_template(texts["chat_template.jinja"], "chat_template.jinja", advice)
     if "recipe.yaml" in texts:
         check_yaml(texts["recipe.yaml"], "recipe.yaml")
     card = card_data(texts.get("README.md", ""))
@@ -58,9 +62,9 @@ def _read_text(path: Path, name: str) -> str:
     return text
 
 
-def _check_settings(settings: Mapping[str, Any], name: str) -> None:
+def _check_settings(settings: Mapping[str, Any], name: str, advice: str) -> None:
     for template in _templates(settings.get("chat_template")):
-        _check_template(template, name)
+        _check_template(template, name, advice)
     key = next((key for key in CODE_KEYS if settings.get(key)), None)
     if key:
         raise AdapterFormatError(f"{name} has '{key}', which makes transformers import code. Remove the key.")
@@ -73,10 +77,10 @@ def _templates(value: Any) -> list[str]:
     return [text for text in texts if isinstance(text, str)]
 
 
-def _check_template(text: str, name: str) -> None:
+def _check_template(text: str, name: str, advice: str) -> None:
     problem = template_problem(text)
     if problem:
-        raise AdapterFormatError(f"The chat template in {name} {problem}. Remove it; the base's own is used.")
+        raise AdapterFormatError(f"The chat template in {name} {problem}. {advice}")
 
 
 def card_data(text: str) -> dict[str, Any] | None:

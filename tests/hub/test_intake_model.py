@@ -190,6 +190,13 @@ def test_damaged_weights_are_refused(registry: Registry, tmp_path: Path, data: b
     assert said.startswith(sentence)
 
 
+def test_a_harmful_chat_template_is_refused(registry: Registry, tmp_path: Path) -> None:
+    files = model_files(chat_template__jinja=b"{% for")
+    said = refusal(registry, write(tmp_path / "mine", files))
+    assert said.startswith("The chat template in chat_template.jinja is not a valid template (line 1: ")
+    assert said.endswith(" Put a harmless one in its place.")
+
+
 def test_a_tensor_in_two_shards_is_refused(registry: Registry, tmp_path: Path) -> None:
     files = sharded_files() | {SHARDS[1]: save(tensors())}
     assert refusal(registry, write(tmp_path / "mine", files)) == (
