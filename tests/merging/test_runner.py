@@ -154,10 +154,12 @@ def run_in_process(recipes: list[Path], out: Path, threads: str, hash_seed: str)
 
 
 def test_same_seed_same_bytes_in_any_process_on_any_threads(tmp_path: Path) -> None:
-    name = "model.layers.0.mlp.up_proj"  # large enough that two threads would share the work
+    large = "model.layers.0.mlp.up_proj"  # so large that two threads would share the work
+    small = [f"model.layers.{layer}.mlp.down_proj" for layer in range(4)]  # while another works on these
     folders = []
     for seed in (1, 2):
-        modules = {name: random_factors(700, 300, 8, seed)}
+        modules = {large: random_factors(700, 300, 8, seed)}
+        modules |= {name: random_factors(30, 40, 8, 10 * seed + index) for index, name in enumerate(small)}
         folders.append((write_lora(tmp_path / f"in-{seed}", modules, dtype=torch.bfloat16), 0.7))
     recipes = []
     for method, space in (("linear", None), ("dare_ties", "core"), ("dare_ties", "delta")):
