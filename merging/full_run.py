@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from medley.errors import ProblemsError
+from safetensors import safe_open
+
+from medley.errors import ParameterError, ProblemsError
 from medley.events import Emit, ignore_event
 from medley.lm.adapter_file import WEIGHTS_FILE, AdapterFile, file_sha256
-from medley.lm.base_folder import weights_digest
+from medley.lm.adapter_writer import is_finite
+from medley.lm.base_folder import weight_files, weights_digest
 from medley.lm.model_file import ModelFile, open_model
 from merging.chat_template import template_text, write_template
 from merging.full_check import FullPreflight, preflight_full
@@ -44,6 +47,7 @@ def merge_full(
     Raises:
         ProblemsError: everything that preflight found; nothing is written then.
         BaseModelError: mergekit cannot do it.
+        ParameterError: the result does not fit into the chosen dtype.
         ConflictError, StorageError: somebody took the place meanwhile, or it cannot be written.
     """
     started = time.monotonic()
@@ -56,6 +60,7 @@ def merge_full(
     with scratch_folder(out_dir) as scratch, staged_folder(out_dir) as staging, one_thread():
         whole = recipe.with_references(_folded(recipe, found, scratch, emit).__getitem__)
         run_mergekit(whole, staging, found.dtype, emit)
+        _check_finite(staging, found.dtype)
         _write_side_files(staging, whole)
         report = _report(found, inputs, open_model(staging))
         saved = recipe.with_models(found.names.__getitem__).to_yaml()
@@ -79,6 +84,23 @@ def _folded(recipe: FullRecipe, found: FullPreflight, scratch: Path, emit: Emit)
         fold(each.model, [adapter], folder, dtype="float32", emit=emit)
         folders[each] = Reference(str(folder), None, each.override_architecture)
     return folders
+
+
+def _check_finite(folder: Path, dtype: str) -> None:
+    """Nothing, if every number of the result is one; mergekit writes what became Infinity in the cast.
+
+    Raises:
+        ParameterError: the first tensor that holds NaN or Infinity.
+    """
+    for path in weight_files(folder):
+        with safe_open(path, framework="pt", device="cpu") as file:
+            for name in file.keys():  # noqa: SIM118 - not a dict
+                tensor = file.get_tensor(name)
+                if tensor.is_floating_point() and not is_finite(tensor):
+                    raise ParameterError(
+                        f"The result of {name} holds NaN or Infinity in {dtype}. If the inputs do not, it is too large "
+                        "for that: set out_dtype: bfloat16 or float32, or smaller weights."
+                    )
 
 
 def _write_side_files(staging: Path, recipe: FullRecipe) -> None:

@@ -70,7 +70,10 @@ def plan_merge(registry: "Registry", recipe: Any, *, may_open_paths: bool = True
     documents = tuple(each.with_models(lambda name: folders.get(name, name)) for each in found.documents)
     findings = preflight_documents(documents, names=found.labels, bases=found.base_folders, absent=found.absent)
     known = {adapter.label: adapter.version.metadata if adapter.version else {} for adapter in found.adapters.values()}
-    return MergePlan(found, dataclasses.replace(findings, warnings=(*findings.warnings, *input_warnings(known))))
+    return MergePlan(
+        found,
+        dataclasses.replace(findings, warnings=(*findings.warnings, *found.pair_warnings(), *input_warnings(known))),
+    )
 
 
 def merge_preflight(registry: "Registry", recipe: Any, *, may_open_paths: bool = True) -> "Preflight | FullPreflight":

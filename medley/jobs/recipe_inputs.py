@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medley.errors import InvalidNameError, NotFoundError, UserError
 from medley.jobs.artifacts import FoundAdapter, find_adapter, means_folder
-from medley.jobs.base_names import BASE_KINDS, identity_of
+from medley.jobs.base_names import BASE_KINDS, belongs_to, identity_of, identity_text
 from medley.jobs.bases import HUB_ID, base_of, find_base, local_path, looks_like_path
 from medley.jobs.build import ProblemList
 from medley.jobs.full_models import FoundModel, find_model
@@ -59,6 +59,22 @@ class RecipeInputs:
         """What sentences call each input: by its folder, or its name where it has none yet."""
         found = {str(adapter.folder): adapter.label for adapter in self.adapters.values()}
         return found | {str(model.folder or name): model.label for name, model in self.models.items()}
+
+    def pair_warnings(self) -> list[str]:
+        """Adapters that a recipe of full models puts on another model than they were trained on."""
+        from merging import FullRecipe
+
+        recipes = [document.recipe for document in self.documents if isinstance(document.recipe, FullRecipe)]
+        warnings = []
+        for reference in dict.fromkeys(each for recipe in recipes for each in recipe.all_references):
+            adapter, model = self.adapters.get(reference.lora or ""), self.models.get(reference.model)
+            version = model.version if model else None
+            if adapter is not None and adapter.base and version is not None and not belongs_to(adapter, version):
+                warnings.append(
+                    f"{adapter.label} was trained on {identity_text(adapter.base, adapter.base_revision)}, but the "
+                    f"recipe puts it on {version.label}."
+                )
+        return warnings
 
 
 def find_inputs(registry: "Registry", recipe: Any, *, may_open_paths: bool = True) -> RecipeInputs:

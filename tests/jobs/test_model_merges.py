@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from hub import Registry, Version
 from medley.errors import ProblemsError
-from medley.jobs import Jobs, merge_spec, plan_merge
+from medley.jobs import Jobs, add_base, merge_spec, plan_merge
 from medley.jobs.bases import default_base
 from tests.hub_server.server import HubServer
 from tests.jobs.conftest import done
@@ -99,6 +99,14 @@ def test_a_model_that_is_not_here_is_said_and_not_fetched(registry: Registry, ba
     recipe = {**linear("tiny", version.name), "parameters": {"weigth": 1}}
     assert problems_of(registry, recipe) == ["linear has no parameter 'weigth'. Did you mean 'weight'?"]
     assert list((registry.home / "bases").glob("*")) == []
+
+
+def test_an_adapter_on_another_model_than_its_own_is_a_warning(
+    registry: Registry, base: Version, adapters: tuple[Version, Version], tiny_base: Path
+) -> None:
+    add_base(registry, tiny_base, "cousin", hub_id="medley-tests/cousin")
+    plan = plan_merge(registry, linear("tiny", "tiny+left", "cousin+right"))
+    assert plan.findings.warnings == (f"right:v1 was trained on {TINY_BASE_ID}, but the recipe puts it on cousin:v1.",)
 
 
 def test_a_hub_id_is_asked_what_it_is_and_pinned_without_a_download(

@@ -53,3 +53,9 @@ def mergekit_alone(values: dict[str, Any], out_dir: Path, seed: int = 0) -> dict
     run_merge(MergeConfiguration.model_validate(values), str(out_dir), options)
     LoaderCache.loaders.clear()
     return weights(out_dir)
+
+
+def linear(*folders: str, **keys: object) -> dict[str, Any]:
+    """The recipe that averages them."""
+    return {"merge_method": "linear", "models": [{"model": str(each), "parameters": {"weight": 1}} for each in folders],
+            **keys}  # fmt: skip

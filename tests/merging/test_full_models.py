@@ -1,36 +1,21 @@
 """Recipes of full models run on mergekit and equal what mergekit alone makes of them, tensor for tensor."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from medley.errors import ProblemsError
-from merging import FullReport, MergeReport, merge, parse_documents, preflight_documents
+from medley.errors import ParameterError
+from merging import FullReport, MergeReport, merge, parse_documents
 from merging.documents import documents_to_yaml
 from merging.full_recipe import FullRecipe
-from tests.merging.llama_family import mergekit_alone, weights, write_family, write_model
+from tests.merging.llama_family import linear, mergekit_alone, weights
 
 PUBLISHED = sorted((Path(__file__).parent / "published").glob("*.yaml"))
 OF_MODELS = [path for path in PUBLISHED if not path.stem.endswith("-loras")]
 OF_ADAPTERS = [path for path in PUBLISHED if path.stem.endswith("-loras")]
-
-
-@pytest.fixture(scope="module")
-def family(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Folders by the recipes' names."""
-    from tests.tiny_model import write_tiny_adapter
-
-    folder = tmp_path_factory.mktemp("family")
-    found = write_family(tiny_base, folder)
-    for seed, name in enumerate(("lora-a", "lora-b")):
-        base = Path(found["org/base"])
-        found[f"org/{name}"] = str(write_tiny_adapter(base, folder / name, seed=seed, base_id="org/base"))
-    return found
 
 
 def on_folders(recipe: object, family: dict[str, str]) -> str:
@@ -175,81 +160,6 @@ def delta(folder: Path, name: str) -> torch.Tensor:
     return tensors[f"base_model.model.{name}.lora_B.weight"] @ tensors[f"base_model.model.{name}.lora_A.weight"]
 
 
-def problems_of(recipe: dict[str, object], out_dir: Path | None = None) -> tuple[str, ...]:
-    return preflight_documents(recipe, out_dir).problems
-
-
-def linear(*folders: str, **keys: object) -> dict[str, object]:
-    return {"merge_method": "linear", "models": [{"model": str(each), "parameters": {"weight": 1}} for each in folders],
-            **keys}  # fmt: skip
-
-
-def test_what_headers_tell_against_a_merge(tiny_base: Path, family: dict[str, str], tmp_path: Path) -> None:
-    base = family["org/base"]
-    wide = write_model(tiny_base, tmp_path / "wide", 7, intermediate_size=32)
-    tall = write_model(tiny_base, tmp_path / "tall", 7, num_hidden_layers=5)
-    wordy = write_model(tiny_base, tmp_path / "wordy", 7, vocab_size=400)
-    untied = write_model(tiny_base, tmp_path / "untied", 7, tie_word_embeddings=False)
-    layer = "model.layers.N.mlp"
-    assert problems_of(linear(base, wide)) in [
-        (f"{layer}.{name}.weight is {ours} in 'base', but {theirs} in 'wide'. Only models of one size can be merged.",)
-        for name, ours, theirs in [("up_proj", "24 x 16", "32 x 16"), ("gate_proj", "24 x 16", "32 x 16"),
-                                   ("down_proj", "16 x 24", "16 x 32")]
-    ]  # fmt: skip
-    assert problems_of(linear(base, tall)) == (
-        "The models have different numbers of layers: 'base' has 4, 'tall' has 5. Name the layers in slices.",
-    )
-    assert problems_of(linear(base, wordy)) == (
-        "'base' has 384 tokens, but 'wordy' has 400. Add tokenizer: {source: union} to keep all of them, "
-        "or {source: base}.",
-    )
-    assert problems_of(linear(base, wordy, tokenizer={"source": "union"})) == ()
-    assert problems_of(linear(base, untied)) == (
-        "'base' has one matrix for embeddings and output layer, but 'untied' has two. They cannot be merged.",
-    )
-    sliced = {"merge_method": "passthrough",
-              "slices": [{"sources": [{"model": base, "layer_range": [2, 6]}]}]}  # fmt: skip
-    assert problems_of(sliced) == ("slices[0]: layer_range ends at 6, but 'base' has 4 layers.",)
-    assert problems_of(linear(base, str(tmp_path / "nowhere"))) == (
-        f"There is no model folder at '{tmp_path / 'nowhere'}'.",
-    )
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").touch()
-    assert problems_of(linear(base), tmp_path / "full") == (
-        f"'{tmp_path / 'full'}' exists and is not an empty folder. Choose another place; nothing is overwritten.",
-    )
-
-
-def test_what_stands_against_a_fold_and_a_later_document(family: dict[str, str], tiny_base: Path) -> None:
-    a = family["org/lora-a"]
-    assert problems_of(linear(a, output="model")) == (
-        "output: model needs base_model: the model that the merged adapter is folded into.",
-    )
-    assert problems_of(linear(a, output="model", base_model=str(tiny_base)))[0].startswith(
-        "'the merged adapter' changes model.layers.0.mlp.down_proj as 16 x 24, but in '"
-    )
-    documents = [linear(a, name="blend"), {**linear(a, "blend"), "merge_method": "factor"}]
-    assert problems_of(documents) == ()
-    documents[0]["models"].append({"model": family["org/lora-b"], "parameters": {"weight": 1}})
-    assert problems_of(documents) == (
-        "the result: factor averages adapters of one rank, but in model.layers.0.mlp.down_proj 'lora-a' has rank 4, "
-        "'blend' has rank 8. Use linear, which is exact.",
-    )
-
-
-def test_preflight_knows_size_and_inputs_without_torch_or_mergekit(family: dict[str, str]) -> None:
-    recipe = json.dumps(linear(family["org/base"], family["org/coder"], out_dtype="bfloat16"))
-    code = (
-        "import json, sys, merging; found = merging.preflight_documents(json.loads(sys.argv[1])); "
-        "print(found.estimated_bytes, found.input_rows()[0], [name for name in ('torch', 'mergekit') "
-        "if name in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", code, recipe], capture_output=True, text=True, check=True)
-    count = sum(tensor.numel() for tensor in weights(Path(family["org/base"])).values())
-    row = ("base", "float32", f"{count:,}", "LlamaForCausalLM")
-    assert result.stdout.strip() == f"{2 * count} {row} []"
-
-
 def test_a_merge_that_is_stopped_leaves_nothing(family: dict[str, str], tmp_path: Path) -> None:
     def stop(kind: str, **fields: object) -> None:
         if kind == "progress" and fields["step"] == 5:
@@ -271,17 +181,18 @@ def test_progress_counts_every_tensor_once(family: dict[str, str], tmp_path: Pat
     assert steps == [(step, total) for step in range(1, total + 1)]
 
 
-def test_a_model_that_is_quantised_or_pickled_is_refused(
-    family: dict[str, str], tiny_base: Path, tmp_path: Path
-) -> None:
-    folder = write_model(tiny_base, tmp_path / "small", 3)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    quantised = {**config, "quantization_config": {"quant_method": "gptq"}}
-    (folder / "config.json").write_text(json.dumps(quantised), encoding="utf-8")
-    with pytest.raises(ProblemsError) as caught:
-        merge(linear(family["org/base"], str(folder)), tmp_path / "out")
-    assert caught.value.problems == ("'small' is quantised (gptq). Only weights in 16 or 32 bits can be merged.",)
-    assert not (tmp_path / "out").exists()
+def test_numbers_too_large_for_the_dtype_are_refused(family: dict[str, str], tmp_path: Path) -> None:
+    """A weight of 1e6 puts the largest entries, about 0.08, above 65504."""
+    recipe = {"merge_method": "linear", "models": [{"model": family["org/base"], "parameters": {"weight": 1e6}}],
+              "parameters": {"normalize": False}}  # fmt: skip
+    expected = (
+        r"^The result of [\w.]+ holds NaN or Infinity in float16\. If the inputs do not, it is too large for that: "
+        r"set out_dtype: bfloat16 or float32, or smaller weights\.$"
+    )
+    with pytest.raises(ParameterError, match=expected):
+        merge({**recipe, "out_dtype": "float16"}, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    merge({**recipe, "out_dtype": "bfloat16"}, tmp_path / "out")
 
 
 def test_a_parsed_recipe_is_taken_as_it_is(family: dict[str, str]) -> None:
