@@ -29,11 +29,12 @@ OTHER_KINDS = {  # peft_type -> what it is, and why there is nothing to merge
     "LN_TUNING": "a set of trained layer norms, which are no deltas of linear layers",
     "ADALORA": "an AdaLoRA adapter: its deltas have singular values of their own beside the two factors",
     "VERA": "a VeRA adapter: its deltas share two random matrices, which every module scales in its own way",
+    "OFT": "an OFT adapter: it turns the inputs of the base's weights and adds no delta",
     "LOHA": "a LoHa adapter: its deltas are products of several factors, not of the two of LoRA",
     "LOKR": "a LoKr adapter: its deltas are Kronecker products, not products of the two factors of LoRA",
 }
 CONVERT_ADVICE = "Make a plain LoRA of it first: medley convert."
-CONVERTIBLE = ("ADALORA", "IA3", "LOHA", "LOKR", "VERA")  # peft_type of those that merging.convert knows
+CONVERTIBLE = ("ADALORA", "IA3", "LOHA", "LOKR", "OFT", "VERA")  # peft_type of those that merging.convert knows
 OTHER_KIND_ADVICE = "Only LoRA adapters can be merged: compare it in a pane of its own, or train LoRA on the same rows."
 
 

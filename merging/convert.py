@@ -1,7 +1,7 @@
 """The runner of a conversion: an adapter of another kind in, a plain LoRA out.
 
 Where the delta of a kind has a low rank, its exact factors are cut by small matrices; a delta that depends on the base
-(DoRA at its magnitudes, IA3) has full rank and is cut by subspace iteration. Either error is that of what is written.
+(DoRA at its magnitudes, IA3, OFT) has full rank and is cut by subspace iteration. The error is that of what is written.
 """
 
 import time
@@ -40,7 +40,11 @@ FACTORS = {  # kind -> its exact factors
     "adalora": weight_deltas.adalora,
     "vera": weight_deltas.vera,
 }
-DENSE = {"dora": weight_deltas.dora, "ia3": weight_deltas.ia3}  # kind -> its delta beside a weight of the base
+DENSE = {  # kind -> its delta beside a weight of the base
+    "dora": weight_deltas.dora,
+    "ia3": weight_deltas.ia3,
+    "oft": weight_deltas.oft,
+}
 WORTH_SAYING = 0.01  # an error above this is a warning
 
 
@@ -58,7 +62,7 @@ def convert_adapter(
     Args:
         adapter_dir: an adapter of a kind in convert_kinds.py.
         out_dir: absent or empty; appears at the end by one rename.
-        base: the folder of its base model; read for DoRA and IA3, its headers for VeRA.
+        base: the folder of its base model; read for DoRA, IA3 and OFT, its headers for VeRA.
         name: what to call the adapter in messages; by default its folder's name.
         emit: told of progress, one event per module, and of warnings.
 

@@ -14,6 +14,7 @@ from merging.compatibility import CHANGES_THE_BASE, OTHER_KINDS, OTHER_MATHS
 from merging.convert_kinds import KINDS, Kind, Shapes
 from merging.convert_options import ConvertOptions
 
+ONLY_DEFAULTS = {"coft": False, "use_cayley_neumann": True, "num_cayley_neumann_terms": 5}  # of OFT
 DEFAULT_R, DEFAULT_ALPHA, DEFAULT_INIT_R = 8, 8, 12  # peft's
 
 
@@ -82,7 +83,7 @@ def convert_preflight(
 
     Args:
         adapter_dir: the adapter's folder.
-        base: the base model's folder; needed for DoRA, IA3 and VeRA.
+        base: the base model's folder; needed for DoRA, IA3, OFT and VeRA.
         name: what to call the adapter in sentences; by default its folder's name.
         out_dir: where the result is to go; None leaves the place and the free space out.
     """
@@ -136,6 +137,11 @@ def _kind_problems(name: str, adapter: AdapterFile) -> list[str]:
         problems.append(f"'{name}' also trained biases, which a plain LoRA cannot hold.")
     if config.fan_in_fan_out:
         problems.append(f"'{name}' belongs to a base that stores its weights transposed (fan_in_fan_out).")
+    problems += [
+        f"'{name}' sets {key} to {value}, and only peft's default of {default} can be converted."
+        for key, default in ONLY_DEFAULTS.items()
+        if config.kind == "oft" and (value := config.raw.get(key, default)) != default
+    ]
     start = str(config.init_lora_weights).lower()
     if start.startswith(CHANGES_THE_BASE):
         problems.append(
@@ -175,7 +181,7 @@ def _sort_tensors(name: str, adapter: AdapterFile) -> tuple[dict[str, str], dict
 def _base_tensors(name: str, adapter: AdapterFile, base: Path | None) -> tuple[Mapping[str, StoredTensor], list[str]]:
     word = KINDS[adapter.config.kind].word
     if base is None:
-        article = "an" if word[0] in "AI" else "a"
+        article = "an" if word[0] in "AIO" else "a"
         what = f"{article} {word} adapter, whose delta depends on the base's weights"
         if not KINDS[adapter.config.kind].has_full_rank:
             what = f"{article} {word} adapter, which does not say the sizes of the base's weights"

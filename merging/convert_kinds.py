@@ -3,6 +3,7 @@
 To add one: a row in KINDS, its function in weight_deltas.py, and its line in the table of convert.py.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -93,6 +94,19 @@ def _vera_sizes(shapes: Shapes) -> tuple[tuple[int, int], int]:
     return (m, 0), _same(r, r2, r3)
 
 
+def _oft_sizes(shapes: Shapes) -> tuple[tuple[int, int], int]:
+    blocks, elements = shapes["oft_R.weight"]
+    size = block_size(elements)
+    if size * (size - 1) != 2 * elements:
+        raise ValueError
+    return (0, 0 if blocks == 1 else blocks * size), 0  # one block may be shared by the whole row
+
+
+def block_size(elements: int) -> int:
+    """The size of a skew-symmetric matrix that is stored as its upper triangle."""
+    return (1 + math.isqrt(1 + 8 * elements)) // 2
+
+
 LORA_PARTS = ("lora_A.weight", "lora_B.weight")
 HADA_PARTS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 KRON_PARTS = tuple(f"lokr_w{number}{end}" for number in (1, 2) for end in ("", "_a", "_b"))
@@ -103,5 +117,6 @@ KINDS = {  # AdapterConfig.kind -> what is known of it
     "lokr": Kind("LoKr", KRON_PARTS, _lokr_sizes, has_alpha=True),
     "adalora": Kind("AdaLoRA", ("lora_A", "lora_B", "lora_E"), _adalora_sizes),
     "vera": Kind("VeRA", ("vera_lambda_b", "vera_lambda_d"), _vera_sizes, shared=("vera_A", "vera_B")),
+    "oft": Kind("OFT", ("oft_R.weight",), _oft_sizes, has_full_rank=True),
     "ia3": Kind("IA3", ("ia3_l",), _ia3_sizes, has_full_rank=True),
 }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medley.lm.adapter_tensors import Factors
+from merging.convert_kinds import block_size
 
 Parts = Mapping[str, Tensor]
 
@@ -64,3 +65,20 @@ def dora(parts: Parts, scale: float, weight: Tensor) -> Tensor:
 def ia3(parts: Parts, scale: float, weight: Tensor) -> Tensor:
     """W ⊙ l − W: l scales the inputs (1, n) of a feed-forward layer, else the outputs (m, 1) (Liu et al. 2022)."""
     return weight * (parts["ia3_l"] - 1)
+
+
+def oft(parts: Parts, scale: float, weight: Tensor) -> Tensor:
+    """W·Rᵀ − W, with R block-diagonal (Qiu et al. 2023, 2306.07280).
+
+    R = I + 2Q + 2Q² + 2Q³ + Q⁴ for a skew-symmetric Q: peft's default, five terms of the Cayley transform.
+    """
+    triangle = parts["oft_R.weight"]
+    size = block_size(triangle.shape[1])
+    rows, columns = torch.triu_indices(size, size, 1)
+    q = triangle.new_zeros(len(triangle), size, size)
+    q[:, rows, columns] = triangle
+    q = q - q.mT
+    square = q @ q
+    turned = 2 * q + 2 * square + 2 * square @ q + square @ square  # R − I
+    pieces = weight.unflatten(1, (-1, size))
+    return torch.einsum("mks,kts->mkt", pieces, turned.expand(pieces.shape[1], -1, -1)).flatten(1)

@@ -33,8 +33,8 @@ def convert(
 ) -> None:
     """Make a plain LoRA that does what the adapter NAME does, and say how much of its delta it misses.
 
-    LoHa, LoKr, AdaLoRA, VeRA and rsLoRA come out exactly. The deltas of DoRA and IA3 depend on the base's
-    weights and have full rank: they are cut to --rank.
+    LoHa, LoKr, AdaLoRA, VeRA and rsLoRA come out exactly. The deltas of DoRA, IA3 and OFT depend on the
+    base's weights and have full rank: they are cut to --rank.
     """
     from hub import open_registry
     from medley.jobs import convert_spec, plan_convert

@@ -233,6 +233,12 @@ VERA = {
     "d_initial": _number,
     **dict.fromkeys(["save_projection", "init_weights"], _flag),
 }
+OFT = {
+    **COMMON,
+    **dict.fromkeys(["r", "oft_block_size", "eps", "num_cayley_neumann_terms"], _number),
+    "module_dropout": _share,
+    **dict.fromkeys(["coft", "block_share", "use_cayley_neumann", "init_weights"], _flag),
+}
 KINDS: dict[str, Mapping[str, Check]] = {
     "LORA": LORA,
     "IA3": {**COMMON, "feedforward_modules": _name_or_names, "init_ia3_weights": _flag},
@@ -251,4 +257,5 @@ KINDS: dict[str, Mapping[str, Check]] = {
     "LOKR": LYCORIS,
     "ADALORA": ADALORA,
     "VERA": VERA,
+    "OFT": OFT,
 }

@@ -22,7 +22,7 @@ MLP_AND_QUERY = ["q_proj", "down_proj"]
 def make(tiny_base: Path, tmp_path: Path) -> Make:
     """make(config) saves an adapter of any kind with random weights, by peft itself, and returns its folder."""
 
-    def write(config: object, scale: float = 0.3, **settings: object) -> Path:
+    def write(config: object, **settings: object) -> Path:
         from peft import get_peft_model
         from transformers import AutoModelForCausalLM
 
@@ -30,7 +30,7 @@ def make(tiny_base: Path, tmp_path: Path) -> Make:
         generator = torch.Generator().manual_seed(5)
         with torch.no_grad():
             for parameter in (each for each in model.parameters() if each.requires_grad):
-                parameter.add_(torch.randn(parameter.shape, generator=generator) * scale)
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
         vars(model.peft_config["default"]).update(base_model_name_or_path=TINY_BASE_ID, **settings)
         model.save_pretrained(tmp_path / "other")
         return tmp_path / "other"
@@ -143,19 +143,20 @@ def test_what_a_vera_does_not_say_is_asked_for(tiny_base: Path, tmp_path: Path, 
     )
 
 
-@pytest.mark.parametrize("kind", ["dora", "ia3"])
+@pytest.mark.parametrize("kind", ["dora", "ia3", "oft"])
 def test_kinds_that_need_the_base(tiny_base: Path, tmp_path: Path, make: Make, kind: str) -> None:
-    from peft import IA3Config, LoraConfig
+    from peft import IA3Config, LoraConfig, OFTConfig
 
     common = {"task_type": "CAUSAL_LM", "target_modules": MLP_AND_QUERY}
     config = {
         "dora": LoraConfig(r=3, lora_alpha=7, use_dora=True, **common),
         "ia3": IA3Config(feedforward_modules=["down_proj"], **common),
+        "oft": OFTConfig(oft_block_size=8, r=0, **common),
     }[kind]
-    source = make(config)
+    source, word = make(config), {"dora": "DoRA", "ia3": "IA3", "oft": "OFT"}[kind]
     problem = convert_preflight(source, ConvertOptions()).problems
     assert problem == (
-        f"'other' is {'a DoRA' if kind == 'dora' else 'an IA3'} adapter, whose delta depends on the base's weights. "
+        f"'other' is {'a' if kind == 'dora' else 'an'} {word} adapter, whose delta depends on the base's weights. "
         "Give the base's folder.",
     )
     whole = convert_adapter(source, tmp_path / "whole", ConvertOptions(rank="32"), base=tiny_base)
@@ -170,10 +171,18 @@ def test_kinds_that_need_the_base(tiny_base: Path, tmp_path: Path, make: Make, k
         assert cut.modules[name].error == pytest.approx(float(values[4:].norm() / values.norm()), rel=0.01)
         lost, total = lost + float(values[4:].square().sum()), total + float(values.square().sum())
     assert cut.error == pytest.approx((lost / total) ** 0.5, rel=0.01)
-    word = "DoRA" if kind == "dora" else "IA3"
     assert cut.warnings == (f"The result misses {cut.error:.1%} of the {word}'s delta at rank 4 or less.",)
     auto = convert_adapter(source, tmp_path / "auto", base=tiny_base)
     assert all(0.99 <= module.energy_kept < 1 for module in auto.modules.values())
+
+
+def test_an_oft_with_other_settings_is_refused(tiny_base: Path, make: Make) -> None:
+    from peft import OFTConfig
+
+    source = make(OFTConfig(oft_block_size=8, r=0, coft=True, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    assert convert_preflight(source, ConvertOptions(), base=tiny_base).problems == (
+        "'other' sets coft to True, and only peft's default of False can be converted.",
+    )
 
 
 def test_a_rank_cuts_a_loha_as_well_as_can_be(tiny_base: Path, tmp_path: Path, make: Make) -> None:
