@@ -11,7 +11,7 @@ from medley.errors import ParameterError
 from merging import FullReport, MergeReport, merge, parse_documents
 from merging.documents import documents_to_yaml
 from merging.full_recipe import FullRecipe
-from tests.merging.llama_family import linear, mergekit_alone, weights
+from tests.merging.llama_family import linear, mergekit_alone, weights, write_model
 
 PUBLISHED = sorted((Path(__file__).parent / "published").glob("*.yaml"))
 OF_MODELS = [path for path in PUBLISHED if not path.stem.endswith("-loras")]
@@ -158,6 +158,28 @@ models:
 def delta(folder: Path, name: str) -> torch.Tensor:
     tensors = load_file(folder / "adapter_model.safetensors")
     return tensors[f"base_model.model.{name}.lora_B.weight"] @ tensors[f"base_model.model.{name}.lora_A.weight"]
+
+
+def test_without_a_base_the_first_model_gives_the_configuration(
+    tiny_base: Path, family: dict[str, str], tmp_path: Path
+) -> None:
+    """In both orders, so that no order of a set can be right by chance."""
+    other = str(write_model(tiny_base, tmp_path / "other", 5, max_position_embeddings=77))
+    for place, models in (("one", (other, family["org/base"])), ("two", (family["org/base"], other))):
+        merge(linear(*models), tmp_path / place)
+        found, wanted = (
+            json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
+            for folder in (tmp_path / place, models[0])
+        )
+        assert found == wanted
+
+
+def test_what_a_killed_merge_left_is_removed_by_the_next(family: dict[str, str], tmp_path: Path) -> None:
+    left = tmp_path / ".out.999999999-0a1b2c3d.merging"
+    left.mkdir()
+    (left / "model-1.safetensors").write_bytes(b"half a shard")
+    merge(linear(family["org/base"], f"{family['org/base']}+{family['org/lora-a']}"), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_merge_that_is_stopped_leaves_nothing(family: dict[str, str], tmp_path: Path) -> None:
