@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from merging.methods.dare_linear import weighted_sum
+from merging.selection import nth_largest_magnitude
 from merging.sparsity import keep
 
 
@@ -58,6 +59,5 @@ def band_mask(delta: Tensor, density: float, gamma: float) -> Tensor:
     kept = max(1, int(density * size))
     extremes = min(int(gamma * size), size - kept)
     magnitudes = delta.abs()
-    lowest = magnitudes.flatten().kthvalue(size - extremes - kept + 1).values
-    highest = magnitudes.flatten().kthvalue(size - extremes).values
+    lowest, highest = (nth_largest_magnitude(delta, extremes + place) for place in (kept, 1))
     return (magnitudes >= lowest) & (magnitudes <= highest)

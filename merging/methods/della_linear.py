@@ -6,6 +6,7 @@ differ in what makes up for what was dropped. Deltas are (n, rows, cols) float32
 
 from collections.abc import Sequence
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -103,13 +104,23 @@ def keep_chances(delta: Tensor, density: float, epsilon: float) -> Tensor:
         raise ParameterError(problem)
     if density >= 1 or delta.numel() == 0:
         return torch.ones_like(delta)
-    magnitudes = delta.abs()
-    sorted_rows = magnitudes.sort(dim=1).values
-    below = torch.searchsorted(sorted_rows, magnitudes)
-    not_above = torch.searchsorted(sorted_rows, magnitudes, right=True)
     highest = delta.shape[1] - 1
-    place = (below + not_above - 1).to(delta.dtype) / 2 / highest if highest > 0 else torch.full_like(delta, 0.5)
+    place = ranks_within_rows(delta.abs()) / highest if highest > 0 else torch.full_like(delta, 0.5)
     return (density - epsilon) + place * 2 * epsilon
+
+
+def ranks_within_rows(values: Tensor) -> Tensor:
+    """Each entry's place among its row's, from 0 for the smallest; equal entries share the mean of their places."""
+    order = torch.from_numpy(numpy.argsort(values.numpy(), axis=1))  # several times faster than torch's on a CPU
+    sorted_rows = values.gather(1, order)
+    places = torch.arange(values.shape[1], dtype=values.dtype).expand_as(values)
+    ranks = torch.empty_like(values).scatter_(1, order, places)
+    has_equals = (sorted_rows[:, 1:] == sorted_rows[:, :-1]).any(dim=1)
+    if has_equals.any():
+        rows, equal_rows = values[has_equals], sorted_rows[has_equals]
+        below, not_above = torch.searchsorted(equal_rows, rows), torch.searchsorted(equal_rows, rows, right=True)
+        ranks[has_equals] = (below + not_above - 1).to(values.dtype) / 2
+    return ranks
 
 
 def chosen_mask(chances: Tensor, density: float, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from merging.selection import nth_largest_magnitude
+
 ENERGY_FLOOR = 1e-6  # mergekit: a summed mean square below this says nothing about who matters
 SHARE_FLOOR = 1e-6  # mergekit: never divide by a smaller sum of shares
 
@@ -61,7 +63,7 @@ def select_mask(deltas: Tensor, select_topk: float) -> Tensor:
         return torch.ones_like(deltas[0], dtype=torch.bool)
     variances = deltas.var(0, correction=0)
     wanted = max(1, int(select_topk * int(variances.count_nonzero())))
-    return variances >= variances.flatten().kthvalue(variances.numel() - wanted + 1).values
+    return variances >= nth_largest_magnitude(variances, wanted)
 
 
 def mean_squares(deltas: Tensor) -> Tensor:
