@@ -146,6 +146,11 @@ def test_what_peft_writes_by_default_is_accepted(tmp_path: Path) -> None:
         ("PromptEncoderConfig", {"num_virtual_tokens": 20, "encoder_hidden_size": 16}, "p-tuning"),
         ("AdaptionPromptConfig", {"adapter_len": 10, "adapter_layers": 30}, "llama-adapter"),
         ("LNTuningConfig", {}, "ln-tuning"),
+        ("LoHaConfig", {"rank_pattern": {"q_proj": 2}}, "loha"),
+        ("LoKrConfig", {"decompose_factor": 4, "decompose_both": True}, "lokr"),
+        ("AdaLoraConfig", {"total_step": 10, "rank_pattern": {"q_proj.lora_E": [True, False]}}, "adalora"),
+        ("VeraConfig", {"save_projection": False}, "vera"),
+        ("OFTConfig", {"oft_block_size": 8, "r": 0}, "oft"),
     ],
 )
 def test_what_peft_writes_of_every_kind_is_accepted(
@@ -156,6 +161,13 @@ def test_what_peft_writes_of_every_kind_is_accepted(
     getattr(peft, name)(task_type="CAUSAL_LM", **settings).save_pretrained(tmp_path)
     config = read_config(tmp_path)
     assert (config.kind, config.unknown_keys) == (kind, ())
+
+
+def test_the_rank_pattern_of_an_adalora_is_a_choice(tmp_path: Path) -> None:
+    config = {"peft_type": "ADALORA", "rank_pattern": {"q_proj.lora_E": [True, 1]}}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    wish = "must map module names to lists of true and false, got {'q_proj.lora_E': [True, 1]}."
+    assert refusal(tmp_path).endswith(f"'rank_pattern' {wish}")
 
 
 def test_keys_of_another_version_are_kept_and_named(tmp_path: Path) -> None:

@@ -215,3 +215,16 @@ def test_weights_that_are_not_finite_leave_nothing_behind(tiny_base: Path, tmp_p
     with pytest.raises(Exception, match=f"^{Q_PROJ} holds NaN or Infinity in one of the models.$"):
         extract_adapter(tiny_base, model, tmp_path / "out", base_model=TINY_BASE_ID)
     assert [path.name for path in tmp_path.iterdir() if path.name not in ("home", "tuned")] == []
+
+
+def test_an_extraction_that_is_interrupted_leaves_nothing_behind(tiny_base: Path, tmp_path: Path) -> None:
+    def interrupt(kind: str, **fields: object) -> None:
+        if fields.get("step") == 3:
+            raise KeyboardInterrupt
+
+    model = fine_tuned(tiny_base, tmp_path / "tuned", shake_linears)
+    with pytest.raises(KeyboardInterrupt):
+        extract_adapter(tiny_base, model, tmp_path / "out", base_model=TINY_BASE_ID, emit=interrupt)
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("home", "tuned")] == []
+    extract_adapter(tiny_base, model, tmp_path / "out", base_model=TINY_BASE_ID)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
