@@ -113,9 +113,9 @@ def fold(
         raise ProblemsError("the fold", plan.problems)
     for warning in plan.warnings:
         emit("warning", text=warning)
-    with staged_folder(out_dir) as staging, one_thread(), torch.no_grad(), ExitStack() as stack:
+    with staged_folder(out_dir) as staging, one_thread() as threads, ExitStack() as stack:
         files = [_open_weights(stack, adapter) for adapter in plan.adapters.values()]
-        names = _write(staging, plan, files, shard_bytes, emit)
+        names = _write(staging, plan, files, shard_bytes, threads, emit)
         _write_side_files(staging, plan.model, plan)
         report = _report(plan, names, base_model, revision, notes)
         (staging / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
@@ -132,7 +132,9 @@ def _open_weights(stack: ExitStack, adapter: AdapterFile) -> Any:
         raise AdapterFormatError(f"'{adapter.folder.name}' cannot be read: {error}.") from error
 
 
-def _write(staging: Path, plan: FoldPlan, files: Sequence[Any], shard_bytes: int, emit: Emit) -> list[str]:
+def _write(
+    staging: Path, plan: FoldPlan, files: Sequence[Any], shard_bytes: int, threads: int, emit: Emit
+) -> list[str]:
     plans = {each.result.name: each for each in plan.tensors}
     steps = iter(range(1, len(plans) + 1))
     return write_weights(
@@ -140,6 +142,7 @@ def _write(staging: Path, plan: FoldPlan, files: Sequence[Any], shard_bytes: int
         [each.result for each in plan.tensors],
         lambda name: _content(plans[name], files, list(plan.adapters)),
         shard_bytes=shard_bytes,
+        threads=threads,
         written=lambda: emit("progress", step=next(steps), total=len(plans), text="Folding"),
     )
 

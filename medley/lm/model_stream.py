@@ -5,12 +5,14 @@ at a time. What a folder holds is read in `model_file.py`.
 """
 
 import errno
+import itertools
 import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 
@@ -64,6 +66,7 @@ def write_weights(
     content: Callable[[str], Content],
     *,
     shard_bytes: int,
+    threads: int = 1,
     written: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Write safetensors files, with an index where there are several; the same content gives the same bytes.
@@ -73,6 +76,7 @@ def write_weights(
         tensors: in the order in which they are to stand.
         content: of a name: a stored tensor whose bytes are taken as they are, or its blocks in order, in its dtype.
         shard_bytes: no file is larger, unless one tensor alone is.
+        threads: so many tensors are written at a time, each to its own place; the bytes do not depend on it.
         written: called after each tensor.
 
     Returns:
@@ -84,10 +88,7 @@ def write_weights(
     names = names if count > 1 else ["model.safetensors"]
     for name, shard in zip(names, shards, strict=True):
         with (folder / name).open("xb", buffering=0) as file:
-            _write_all(file, _header(shard))
-            for tensor in shard:
-                _write_content(file, tensor, content(tensor.name))
-                written()
+            _write_shard(file.fileno(), shard, content, threads, written)
     if count > 1:
         weight_map = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
         index = {"metadata": {"total_size": sum(each.size_bytes for each in tensors)}, "weight_map": weight_map}
@@ -120,39 +121,68 @@ def _header(tensors: Sequence[NewTensor]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _write_content(file: BinaryIO, tensor: NewTensor, content: Content) -> None:
-    if isinstance(content, StoredTensor):
-        _copy(content, file)
+def _write_shard(
+    file: int,
+    tensors: Sequence[NewTensor],
+    content: Callable[[str], Content],
+    threads: int,
+    written: Callable[[], None],
+) -> None:
+    header = _header(tensors)
+    _write_all(file, header, 0)
+    ends = list(itertools.accumulate((tensor.size_bytes for tensor in tensors), initial=len(header)))
+    os.ftruncate(file, ends[-1])
+    with ThreadPoolExecutor(threads, "weights", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            places = zip(tensors, ends[:-1], strict=True)
+            for job in [pool.submit(_write_tensor, file, place, tensor.name, content) for tensor, place in places]:
+                job.result()
+                written()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+@torch.no_grad()
+def _write_tensor(file: int, place: int, name: str, content: Callable[[str], Content]) -> None:
+    source = content(name)
+    if isinstance(source, StoredTensor):
+        _copy(source, file, place)
         return
-    for block in content:
-        _write_all(file, block.contiguous().view(-1).view(torch.uint8).numpy())
+    for block in source:
+        data = block.contiguous().view(-1).view(torch.uint8).numpy()
+        _write_all(file, data, place)
+        place += data.nbytes
 
 
-def _write_all(file: BinaryIO, data: object) -> None:
-    view = memoryview(data)  # type: ignore[arg-type]
+def _write_all(file: int, data: Any, place: int) -> None:
+    view = memoryview(data)
     while view:
-        view = view[file.write(view) :]
+        count = os.pwrite(file, view, place)
+        view, place = view[count:], place + count
 
 
-def _copy(tensor: StoredTensor, target: BinaryIO) -> None:
-    """A tensor's bytes from its file to the end of the target."""
+def _copy(tensor: StoredTensor, target: int, place: int) -> None:
+    """A tensor's bytes from its file to a place in the target."""
     with tensor.path.open("rb", buffering=0) as source:
-        place = tensor.start
-        while place < tensor.end:
-            count = _copy_some(source, place, min(tensor.end - place, COPY_BYTES), target)
-            if not count:
-                raise BaseModelError(f"{tensor.path.name} changed while it was being read.")
-            place += count
+        for start in range(tensor.start, tensor.end, COPY_BYTES):
+            done, length = 0, min(tensor.end - start, COPY_BYTES)
+            while done < length:
+                count = _copy_some(source.fileno(), start + done, length - done, target, place + done)
+                if not count:
+                    raise BaseModelError(f"{tensor.path.name} changed while it was being read.")
+                done += count
+            place += length
 
 
-def _copy_some(source: BinaryIO, place: int, length: int, target: BinaryIO) -> int:
+def _copy_some(source: int, start: int, length: int, target: int, place: int) -> int:
     """How many bytes were copied: inside the kernel where it can, else through memory."""
     if hasattr(os, "copy_file_range"):
         try:
-            return os.copy_file_range(source.fileno(), target.fileno(), length, offset_src=place)
+            return os.copy_file_range(source, target, length, offset_src=start, offset_dst=place)
         except OSError as error:
             if error.errno not in NO_KERNEL_COPY:
                 raise
-    data = os.pread(source.fileno(), length, place)
-    _write_all(target, data)
+    data = os.pread(source, length, start)
+    _write_all(target, data, place)
     return len(data)
