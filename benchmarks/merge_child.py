@@ -32,16 +32,21 @@ def run_child(work: str, threads: int, **arguments: Any) -> dict[str, float]:
     return {**json.loads(run.stdout.splitlines()[-1]), "process_seconds": time.perf_counter() - started}
 
 
+def flush(out: str) -> None:
+    """Every contender's result is on the disk at the end, as ours always is."""
+    for path in Path(out).iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
 def copy(sources: list[str], out: str) -> None:
-    """The same bytes, read and written, and on the disk at the end as a merge's are."""
+    """The same bytes, read and written."""
     import shutil
 
     Path(out).mkdir()
     for index, source in enumerate(sources):
-        target = Path(out) / str(index)
-        shutil.copyfile(source, target)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())
+        shutil.copyfile(source, Path(out) / str(index))
+    flush(out)
 
 
 def merge(recipe: Mapping[str, Any], out: str) -> None:
@@ -66,6 +71,7 @@ def merge_and_unload(base: str, adapter: str, out: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
     PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out)
     AutoTokenizer.from_pretrained(base).save_pretrained(out)
+    flush(out)
 
 
 def extract(base: str, model: str, out: str, rank: int) -> None:
@@ -75,16 +81,18 @@ def extract(base: str, model: str, out: str, rank: int) -> None:
     extract_adapter(base, model, Path(out), ExtractOptions(rank=str(rank), others="ignore"), base_model="org/base")
 
 
-def mergekit_yaml(arguments: list[str]) -> None:
+def mergekit_yaml(recipe: str, out: str, options: list[str]) -> None:
     from mergekit.scripts.run_yaml import main
 
-    main(arguments, standalone_mode=False)
+    main([recipe, out, *options], standalone_mode=False)
+    flush(out)
 
 
-def mergekit_extract_lora(arguments: list[str]) -> None:
+def mergekit_extract_lora(out: str, options: list[str]) -> None:
     from mergekit.scripts.extract_lora import main
 
-    main(arguments, standalone_mode=False)
+    main([f"--out-path={out}", *options], standalone_mode=False)
+    flush(out)
 
 
 def import_for(work: str) -> None:

@@ -68,7 +68,7 @@ def end_to_end(options: Namespace) -> Result:
 
         def mergekit(out: Path) -> dict[str, float]:
             cache = f"--lora-merge-cache={out}-cache"  # a cache of its own each time: nothing is done before
-            return run_child("mergekit_yaml", options.threads, arguments=[str(recipe), str(out), cache, *LAZY])
+            return run_child("mergekit_yaml", options.threads, recipe=str(recipe), out=str(out), options=[cache, *LAZY])
 
         runs = in_turns(place, options.model_rounds, {"ours": ours, "mergekit": mergekit})
     case = "adapter TIES, files to file, against mergekit on `base+lora`"
@@ -89,7 +89,7 @@ def fold(options: Namespace) -> Result:
 
         def mergekit(out: Path) -> dict[str, float]:
             cache = f"--lora-merge-cache={out}-cache"
-            return run_child("mergekit_yaml", options.threads, arguments=[str(recipe), str(out), cache, *LAZY])
+            return run_child("mergekit_yaml", options.threads, recipe=str(recipe), out=str(out), options=[cache, *LAZY])
 
         runs = in_turns(
             place,
@@ -122,10 +122,9 @@ def extract(options: Namespace) -> Result:
             return run | {"error": difference_error(base, model, out)}
 
         def mergekit(out: Path) -> dict[str, float]:
-            paths = [f"--model={model}", f"--base-model={base}", f"--out-path={out}", f"--max-rank={EXTRACT_RANK}"]
-            leave_out = [f"--exclude-regex={name}" for name in ("embed_tokens", "lm_head", "norm")]
-            arguments = [*paths, *leave_out, "--skip-undecomposable", *LAZY]
-            run = run_child("mergekit_extract_lora", options.threads, arguments=arguments)
+            chosen = [f"--model={model}", f"--base-model={base}", f"--max-rank={EXTRACT_RANK}", "--skip-undecomposable"]
+            chosen += [f"--exclude-regex={name}" for name in ("embed_tokens", "lm_head", "norm")]
+            run = run_child("mergekit_extract_lora", options.threads, out=str(out), options=[*chosen, *LAZY])
             return run | {"error": difference_error(base, model, out)}
 
         runs = in_turns(place, options.model_rounds, {"ours": ours, "mergekit": mergekit})
@@ -233,4 +232,7 @@ def _write_recipe(place: Path, recipe: dict[str, Any]) -> Path:
 
 
 def _rounds(options: Namespace) -> str:
-    return f"median time and largest memory of {options.model_rounds} rounds in turns, {options.threads} threads"
+    return (
+        f"median time and largest memory of {options.model_rounds} rounds in turns, in processes of their own after "
+        f"all imports, {options.threads} threads, with everybody's result on the disk at the end"
+    )
