@@ -43,7 +43,7 @@ def coefficients(
     share = torch.tensor(weights, dtype=torch.float64) / total
     products = gram(factors)
     norms = products.diag().sqrt()
-    if not norms.any():
+    if not (share * norms).any():  # zero deltas, or ones of weight 0
         return [0.0] * len(factors)
     unit = share / (norms + eps)
     length = float((unit @ products @ unit).clamp(min=0).sqrt())

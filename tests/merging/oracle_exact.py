@@ -56,6 +56,8 @@ def nuslerp(deltas: Array, weights: Array, own: Own, draw: Draw) -> Array:
 def multislerp(deltas: Array, weights: Array, own: Own, draw: Draw) -> Array:
     shares = weights / (weights.sum() if own["normalize_weights"] else 1.0)
     norms = np.array([np.linalg.norm(delta) for delta in deltas])
+    if not (shares * norms).any():
+        return np.zeros(deltas.shape[1:])
     mean = sum(share * delta / norm for share, delta, norm in zip(shares, deltas, norms, strict=True) if norm)
     return mean / np.linalg.norm(mean) * (shares @ norms)
 

@@ -43,6 +43,8 @@ def test_multislerp_counts_a_missing_delta_in_the_size_but_not_in_the_direction(
     found = multislerp.coefficients([EAST, MISSING], weights=[1.0, 1.0])
     assert lifted([EAST, MISSING], found).tolist() == [pytest.approx([1.5, 0.0], abs=1e-7)]
     assert multislerp.coefficients([MISSING, MISSING], weights=[1.0, 1.0]) == [0.0, 0.0]
+    # what is left without those of weight 0 is a zero delta, which is no mean of directions that cancel
+    assert multislerp.coefficients([EAST, NORTH, MISSING], weights=[0.0, 0.0, 1.0]) == [0.0, 0.0, 0.0]
 
 
 def test_multislerp_without_division_scales_with_the_weights() -> None:
