@@ -15,6 +15,7 @@ from merging.recipe import Recipe
 MEASURED_OPERATIONS = 3e8  # the module that is measured takes at most about so many, so that it takes some 50 ms
 EXTRA_COLUMNS, PASSES = 16, 8  # of the random projection that finds factors of a dense delta
 RULE_OPERATIONS = 40  # of an elementwise rule per entry and adapter: threshold, sign, sums
+MEASUREMENTS = 3  # of that module: the first one pays for what is loaded late, and others may be disturbed
 DENSE_BYTES = 2_000_000_000  # dense deltas that may be in memory at once, unless one module alone takes more
 SVD_OPERATIONS = 60  # of the small singular value decomposition, times R³
 
@@ -93,7 +94,7 @@ def estimate_cost(
         found: its preflight, without problems.
         recipe: parsed.
         read_seconds: how long reading all factors just took; the merge reads, digests and writes about as much each.
-        merge_one: merges one module and throws the result away; it is called twice and timed the second time.
+        merge_one: merges one module and throws the result away; its shortest time of three counts.
         threads: that the merge may use.
     """
     adapters = list(found.adapters.values())
@@ -101,10 +102,13 @@ def estimate_cost(
     total = sum(needed.values())
     small = [plan for plan in found.modules if needed[plan.name] <= MEASURED_OPERATIONS]
     chosen = max(small or found.modules, key=lambda plan: needed[plan.name] if small else -needed[plan.name])
-    merge_one(chosen)
-    started = time.perf_counter()
-    merge_one(chosen)
-    seconds = (time.perf_counter() - started) * total / needed[chosen.name]
+    seconds = min(_timed(merge_one, chosen) for _ in range(MEASUREMENTS)) * total / needed[chosen.name]
     workers = workers_for(recipe, found.modules, threads)
     largest = sorted((bytes_of(recipe, plan, adapters) for plan in found.modules), reverse=True)[:workers]
     return Cost(seconds / workers + 3 * read_seconds, sum(largest), total, workers)
+
+
+def _timed(merge_one: Callable[[ModulePlan], object], plan: ModulePlan) -> float:
+    started = time.perf_counter()
+    merge_one(plan)
+    return time.perf_counter() - started
