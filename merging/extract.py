@@ -6,6 +6,7 @@ options and the seed alone. The maths is in adaptive_svd.py, what is checked bef
 
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from medley.errors import IncompatibleError, ProblemsError
@@ -61,8 +62,9 @@ def extract_adapter(
         raise ProblemsError("the extraction", found.problems)
     for warning in found.warnings:
         emit("warning", text=warning)
-    with staged_folder(out_dir) as staging, one_thread(), open_tensors(found.base) as before:
-        with open_tensors(found.model) as after:
+    with staged_folder(out_dir) as staging, one_thread(), ThreadPoolExecutor(2) as hashing:
+        digests = {role: hashing.submit(weights_digest, folder) for role, folder in (("base", base), ("model", model))}
+        with open_tensors(found.base) as before, open_tensors(found.model) as after:
             whole = sort_whole(found, before, after, options.others)
             modules = dict(_extract_modules(found, before, after, options, emit))
         if not modules:
@@ -77,7 +79,7 @@ def extract_adapter(
         )
         measured = {name: each for name, (_, each) in modules.items()}
         report = _report(found, options, base_model, revision, whole, measured)
-        report = report.with_inputs({"base": weights_digest(base), "model": weights_digest(model)})
+        report = report.with_inputs({role: digest.result() for role, digest in digests.items()})
         (staging / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
     emit("artifact", path=str(out_dir))
     return ExtractReport(**{**vars(report), "out_dir": out_dir, "seconds": time.monotonic() - started})

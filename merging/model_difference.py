@@ -6,10 +6,11 @@ from torch import Tensor
 
 def difference(before: Tensor, after: Tensor) -> Tensor | None:
     """after − before in float32, or None where they differ by no more than the rounding to the narrower dtype."""
-    if before.dtype == after.dtype:
-        is_same = torch.equal(before, after)
-    elif before.element_size() > after.element_size():
-        is_same = torch.equal(before.to(after.dtype), after)
+    if before.element_size() > after.element_size():
+        is_rounded = torch.equal(before.to(after.dtype), after)
     else:
-        is_same = torch.equal(before, after.to(before.dtype))
-    return None if is_same else after.float() - before.float()
+        is_rounded = before.dtype != after.dtype and torch.equal(before, after.to(before.dtype))
+    if is_rounded:
+        return None
+    delta = after.to(torch.float32, copy=True).sub_(before)  # one buffer: making more costs longer than subtracting
+    return delta if bool(delta.any()) else None
