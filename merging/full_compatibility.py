@@ -80,8 +80,8 @@ def _size_problems(
     may_differ_in_tokens: bool,
 ) -> list[str]:
     """Tensors of one name and two shapes; a longer vocabulary is what a recipe can do something about."""
-    for name in ours.keys() & theirs.keys():
-        if ours[name] == theirs[name]:
+    for name in ours:
+        if ours[name] == theirs.get(name, ours[name]):
             continue
         rows = ours[name][0], theirs[name][0]
         is_vocabulary = ours[name][1:] == theirs[name][1:] and rows == (_vocabulary(a[0]), _vocabulary(b[0]))

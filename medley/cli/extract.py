@@ -59,10 +59,11 @@ def report(plan: "ExtractPlan", *, as_json: bool) -> None:
     """
     found = plan.findings
     if as_json:
-        known = found.to_mapping() if found else {"problems": [], "warnings": [NOT_AT_HAND]}
+        known = found.to_mapping() if found else {"problems": [], "warnings": [*plan.unseen, NOT_AT_HAND]}
         print_json({"base": plan.base.label, "model": plan.model.label, **known})
     elif found is None:
-        click.echo(f"Warning: {NOT_AT_HAND}")
+        for warning in (*plan.unseen, NOT_AT_HAND):
+            click.echo(f"Warning: {warning}")
     elif not found.problems:
         for warning in found.warnings:
             click.echo(f"Warning: {warning}")

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medley.jobs.bases import base_of, find_base, folder_at_hand
+from medley.jobs.bases import base_of, find_base
 from medley.jobs.build import ProblemList, check_output_name
 from medley.jobs.full_models import FoundModel, find_model
+from medley.jobs.outlines import outlines
 from medley.jobs.spec import JobSpec, plain
 from medley.options import from_mapping
 
@@ -23,19 +24,21 @@ class ExtractPlan:
     Attributes:
         base, model: what goes in.
         options: checked.
-        findings: the preflight; None where the weights of either are not on this machine yet.
+        findings: the preflight; None where either cannot be looked at yet.
+        unseen: why not, where the Hub could not be asked.
     """
 
     base: "Version"
     model: FoundModel
     options: "ExtractOptions"
     findings: "ExtractPreflight | None"
+    unseen: tuple[str, ...] = ()
 
 
 def plan_extract(
     registry: "Registry", model: str, *, base: str | None = None, options: Mapping[str, Any] | None = None
 ) -> ExtractPlan:
-    """Find both models and compare what their headers tell; for `--dry-run` as well.
+    """Find both models and compare what their headers tell, fetched where need be; for `--dry-run` as well.
 
     Args:
         model: a folder, a registered model or base, or a Hub id.
@@ -43,8 +46,8 @@ def plan_extract(
         options: those of `merging.ExtractOptions` that are not at their defaults.
 
     Raises:
-        ProblemsError: what cannot be found, and options out of range. What stands against the extraction itself is in
-            `findings.problems`.
+        ProblemsError: what cannot be found or opened, and options out of range. What stands against the extraction
+            itself is in `findings.problems`.
     """
     from merging import ExtractOptions, extract_preflight
 
@@ -53,10 +56,17 @@ def plan_extract(
     found = problems.attempt(find_model, registry, model)
     origin = problems.attempt(_find_base, registry, base, found)
     problems.report("the extraction")
-    folder = folder_at_hand(registry, origin)
-    is_at_hand = folder is not None and found.folder is not None
-    findings = extract_preflight(folder, found.folder, chosen) if is_at_hand else None
-    return ExtractPlan(origin, found, chosen, findings)
+    with outlines(registry, pinned_pair(origin, found.pinned)) as seen:
+        problems.found += seen.problems
+        problems.report("the extraction")
+        can_be_compared = len(seen.folders) == 2
+        findings = extract_preflight(seen.folders["base"], seen.folders["model"], chosen) if can_be_compared else None
+    return ExtractPlan(origin, found, chosen, findings, seen.warnings)
+
+
+def pinned_pair(base: "Version", model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Both as `outlines` takes them, under "base" and "model"."""
+    return {"base": {"label": base.label, "version": base.id}, "model": model}
 
 
 def extract_spec(

@@ -9,6 +9,7 @@ from medley.errors import ProblemsError
 from medley.jobs.artifacts import FoundAdapter
 from medley.jobs.build import ProblemList, check_output_name
 from medley.jobs.merge_inputs import input_warnings
+from medley.jobs.outlines import outlines
 from medley.jobs.pinned_adapters import pinned
 from medley.jobs.recipe_inputs import RecipeInputs, find_inputs
 from medley.jobs.spec import JobSpec
@@ -54,6 +55,8 @@ class MergePlan:
 def plan_merge(registry: "Registry", recipe: Any, *, may_open_paths: bool = True) -> MergePlan:
     """Find the inputs of a recipe and look at all that can be known without reading weights; for `--dry-run` as well.
 
+    Of full models on the Hub, configuration, tokenizer and headers are fetched for as long as this takes.
+
     Args:
         recipe: a mapping, a list of mappings, a path, YAML text or a parsed recipe; its models are paths, registry
             names or Hub ids.
@@ -66,14 +69,15 @@ def plan_merge(registry: "Registry", recipe: Any, *, may_open_paths: bool = True
     from merging import preflight_documents
 
     found = find_inputs(registry, recipe, may_open_paths=may_open_paths)
-    folders = found.folders
-    documents = tuple(each.with_models(lambda name: folders.get(name, name)) for each in found.documents)
-    findings = preflight_documents(documents, names=found.labels, bases=found.base_folders, absent=found.absent)
+    with outlines(registry, found.pinned_models) as seen:
+        looked = found.seen_in(seen.folders)
+        folders = looked.folders
+        documents = tuple(each.with_models(lambda name: folders.get(name, name)) for each in found.documents)
+        findings = preflight_documents(documents, names=looked.labels, bases=looked.base_folders, absent=looked.absent)
     known = {adapter.label: adapter.version.metadata if adapter.version else {} for adapter in found.adapters.values()}
-    return MergePlan(
-        found,
-        dataclasses.replace(findings, warnings=(*findings.warnings, *found.pair_warnings(), *input_warnings(known))),
-    )
+    warnings = (*findings.warnings, *seen.warnings, *found.pair_warnings(), *input_warnings(known))
+    problems = (*seen.problems, *findings.problems)
+    return MergePlan(found, dataclasses.replace(findings, problems=problems, warnings=warnings))
 
 
 def merge_preflight(registry: "Registry", recipe: Any, *, may_open_paths: bool = True) -> "Preflight | FullPreflight":

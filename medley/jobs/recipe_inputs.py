@@ -7,6 +7,7 @@ decided here, with the registry at hand.
 import dataclasses
 import os
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medley.errors import InvalidNameError, NotFoundError, UserError
@@ -59,6 +60,19 @@ class RecipeInputs:
         """What sentences call each input: by its folder, or its name where it has none yet."""
         found = {str(adapter.folder): adapter.label for adapter in self.adapters.values()}
         return found | {str(model.folder or name): model.label for name, model in self.models.items()}
+
+    @property
+    def pinned_models(self) -> dict[str, Mapping[str, Any]]:
+        """The full models as a spec keeps them, by their names."""
+        return {name: model.pinned for name, model in (*self.models.items(), *self.bases.items())}
+
+    def seen_in(self, folders: Mapping[str, Path]) -> "RecipeInputs":
+        """The same with these folders for the full models; where there is none, a model is not on this machine."""
+
+        def moved(models: Mapping[str, FoundModel]) -> dict[str, FoundModel]:
+            return {name: dataclasses.replace(model, folder=folders.get(name)) for name, model in models.items()}
+
+        return dataclasses.replace(self, models=moved(self.models), bases=moved(self.bases))
 
     def pair_warnings(self) -> list[str]:
         """Adapters that a recipe of full models puts on another model than they were trained on."""

@@ -3,15 +3,18 @@
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from medley.errors import ProblemsError
 from medley.jobs.adapter_facts import adapter_facts
 from medley.jobs.base_names import identity_of
 from medley.jobs.bases import base_folder
+from medley.jobs.build_extract import pinned_pair
 from medley.jobs.full_models import open_model
+from medley.jobs.outlines import outlines
 from medley.jobs.work import JobWork
 
 if TYPE_CHECKING:
     from hub import Version
-    from merging import ExtractReport
+    from merging import ExtractOptions, ExtractReport
 
 PAPER = "arXiv:0909.4061"  # Halko, Martinsson and Tropp: the randomized SVD
 
@@ -24,6 +27,8 @@ def run(work: JobWork) -> str:
 
     params = work.spec.params
     base = work.registry.get(f"sha256:{params['base']}")
+    options = from_mapping(ExtractOptions, params["options"])
+    _check_before_download(work, base, options)
     folder = base_folder(work.registry, base, work.emit_or_stop)
     base_id, base_revision = identity_of(base)
     model = open_model(work, params["model"], work.emit_or_stop)
@@ -33,7 +38,7 @@ def run(work: JobWork) -> str:
         folder,
         model,
         out_dir,
-        from_mapping(ExtractOptions, params["options"]),
+        options,
         base_model=base_id,
         revision=base_revision,
         emit=work.emit_or_stop,
@@ -53,6 +58,21 @@ def run(work: JobWork) -> str:
         metadata={**adapter_facts(out_dir), **_metadata(work.registry.get(base.id), report), "job": work.job.id},
     )
     return version.id
+
+
+def _check_before_download(work: JobWork, base: "Version", options: "ExtractOptions") -> None:
+    """Nothing, if nothing stands against the extraction as far as headers tell; weights from the Hub come after this.
+
+    Raises:
+        ProblemsError: everything that does.
+    """
+    from merging import extract_preflight
+
+    with outlines(work.registry, pinned_pair(base, work.spec.params["model"])) as seen:
+        can_be_compared = len(seen.folders) == 2
+        found = extract_preflight(seen.folders["base"], seen.folders["model"], options) if can_be_compared else None
+    if problems := [*seen.problems, *seen.warnings, *(found.problems if found else ())]:
+        raise ProblemsError("the extraction", problems)
 
 
 def recipe_text(work: JobWork) -> str:

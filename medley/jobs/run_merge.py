@@ -4,10 +4,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from medley.errors import ProblemsError
 from medley.jobs.adapter_facts import adapter_facts, common
 from medley.jobs.full_models import open_model
 from medley.jobs.merge_inputs import input_warnings, trained_on
 from medley.jobs.model_facts import model_facts
+from medley.jobs.outlines import outlines
 from medley.jobs.pinned_adapters import open_pinned
 from medley.jobs.work import JobWork
 
@@ -41,6 +43,7 @@ def merge_and_register(
     adapters, models = params["inputs"], params["models"]
     documents = parse_documents(recipe, _kind_in(adapters, models))
     folders = {name: str(open_pinned(work, kept)) for name, kept in adapters.items()}
+    _check_before_download(work, documents, folders)
     folders |= {name: str(open_model(work, kept, work.emit_or_stop)) for name, kept in models.items()}
     bases = {name: str(open_model(work, kept, work.emit_or_stop)) for name, kept in params["bases"].items()}
     makes = documents[-1].makes
@@ -63,6 +66,30 @@ def merge_and_register(
         metadata={**_metadata(work, adapters, report, makes), **about, **(facts or {}), "job": work.job.id},
     )
     return version.id
+
+
+def _check_before_download(work: JobWork, documents: "Sequence[Document]", adapters: Mapping[str, str]) -> None:
+    """Nothing, if nothing stands against the merge as far as headers tell; weights from the Hub come after this.
+
+    Raises:
+        ProblemsError: everything that does.
+    """
+    from merging import preflight_documents
+
+    params = {"models": {}, "bases": {}, **work.spec.params}
+    models = {**params["models"], **params["bases"]}
+    if not models:
+        return
+    with outlines(work.registry, models) as seen:
+        folders = {**adapters, **{name: str(seen.folders[name]) for name in params["models"] if name in seen.folders}}
+        found = preflight_documents(
+            tuple(each.with_models(lambda ref: folders.get(ref, ref)) for each in documents),
+            names={folder: name for name, folder in folders.items()},
+            bases={name: str(seen.folders.get(name, name)) for name in params["bases"]},
+            absent=[name for name in models if name not in seen.folders],
+        )
+    if problems := [*seen.problems, *seen.warnings, *found.problems]:
+        raise ProblemsError("the merge", problems)
 
 
 def _kind_in(adapters: Mapping[str, Any], models: Mapping[str, Any]) -> Any:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from hub import Registry, Version, open_registry
 from medley.jobs import Jobs, JobSpec, add_base, import_spec, merge_spec, open_jobs, train_spec
 from medley.jobs.job import Job
 from medley.jobs.process import ProcessName, is_alive, signal_group
+from tests.hub_server import HubServer
 from tests.tiny_model import TINY_BASE_ID
 
 TRAINING = {"rank": 2, "max_length": 64, "max_eval_rows": 0, "samples": 0, "device": "cpu", "learning_rate": 1e-3}
@@ -45,6 +47,15 @@ def jobs(medley_home: Path) -> Iterator[Jobs]:
 def base(registry: Registry, tiny_base: Path) -> Version:
     """The tiny base, registered as a copy of a Hub model, as the tiny adapters name it."""
     return add_base(registry, tiny_base, "tiny", hub_id=TINY_BASE_ID)
+
+
+@pytest.fixture
+def online(hub_server: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
+    """The Hub of the tests as the one that this process talks to."""
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub_server.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", hub_server.url)
+    return hub_server
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from hub import Registry, Version
@@ -109,22 +108,21 @@ def test_an_adapter_on_another_model_than_its_own_is_a_warning(
     assert plan.findings.warnings == (f"right:v1 was trained on {TINY_BASE_ID}, but the recipe puts it on cousin:v1.",)
 
 
-def test_a_hub_id_is_asked_what_it_is_and_pinned_without_a_download(
-    registry: Registry, base: Version, hub_server: HubServer, monkeypatch: pytest.MonkeyPatch
+def test_a_hub_id_is_asked_what_it_is_and_pinned_without_its_weights(
+    registry: Registry, base: Version, online: HubServer, tiny_base: Path
 ) -> None:
-    """Its list of files tells a model from an adapter; no file of it is fetched before the job."""
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub_server.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "ENDPOINT", hub_server.url)
-    repo = hub_server.store.add_repo("ada/chef", {"config.json": b"{}", "model.safetensors": b"no weights"})
+    """Its list of files tells a model from an adapter, and its headers what a merge would make of it."""
+    files = {path.name: path.read_bytes() for path in tiny_base.iterdir()}
+    commit = online.store.add_repo("ada/chef", files).head().oid
+    plan = plan_merge(registry, linear("tiny", "ada/chef"))
+    assert (plan.findings.problems, plan.findings.warnings) == ((), ())
+    assert plan.findings.estimated_bytes == 4 * 30880
     spec = merge_spec(registry, linear("tiny", "ada/chef"), name="made")
-    commit = repo.head().oid
     assert spec.params["models"][f"ada/chef@{commit}"] == {
         "label": "ada/chef",
         "hub_id": "ada/chef",
         "revision": commit,
     }
-    assert hub_server.calls("GET", "/resolve/") == []
     assert problems_of(registry, linear("tiny", "ada/nobody")) == [
         "The Hub shows no repo ada/nobody. Check the name; a private one needs a token that may see it."
     ]

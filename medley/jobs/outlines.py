@@ -1,0 +1,89 @@
+"""Full models as far as they are known before their weights are here, so that they can be compared first.
+
+An outline is a folder with a model's configuration, its tokenizer and the headers of its weights. For a model on this
+machine it is the model's own folder; for one on the Hub it is fetched, a few megabytes, and gone when it was looked at.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medley.errors import HubError, UserError
+from medley.jobs.bases import folder_at_hand
+from medley.jobs.hub_client import download_outline
+
+if TYPE_CHECKING:
+    from hub import Registry
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """What there is to look at.
+
+    Attributes:
+        folders: by the models' names; a model that cannot be looked at yet has none.
+        problems: why models can never be looked at.
+        warnings: why they cannot be looked at now, though they may be by the time that a job starts.
+    """
+
+    folders: Mapping[str, Path]
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@contextmanager
+def outlines(registry: "Registry", models: Mapping[str, Mapping[str, Any]]) -> Iterator[Outlines]:
+    """The outlines of pinned models, for as long as the context lasts.
+
+    Args:
+        models: names to models as a spec keeps them (`full_models.FoundModel.pinned`).
+    """
+    folders: dict[str, Path] = {}
+    problems, warnings = [], []
+    with tempfile.TemporaryDirectory(prefix="medley-outlines-") as scratch:
+        for number, (name, pinned) in enumerate(models.items()):
+            try:
+                found = _outline(registry, pinned, Path(scratch) / str(number))
+            except UserError as error:
+                # The commit of a Hub id was just asked for; a registered base can be named without any connection.
+                is_passing = isinstance(error, HubError) and "hub_id" not in pinned
+                (warnings if is_passing else problems).append(f"'{pinned['label']}' cannot be looked at: {error}")
+            else:
+                folders |= {name: found} if found is not None else {}
+        yield Outlines(folders, tuple(problems), tuple(warnings))
+
+
+def _outline(registry: "Registry", pinned: Mapping[str, Any], scratch: Path) -> Path | None:
+    """The folder to look into; None for the bundled model before it is unpacked."""
+    if "folder" in pinned:
+        return Path(pinned["folder"])
+    repo_id, revision = pinned.get("hub_id"), pinned.get("revision")
+    if repo_id is None:
+        version = registry.get(f"sha256:{pinned['version']}")
+        folder = folder_at_hand(registry, version)
+        if folder is not None or version.metadata.get("source") != "hub":
+            return folder
+        repo_id, revision = str(version.base), version.base_revision
+    cached = _whole_in_cache(repo_id, revision)
+    if cached is None:
+        download_outline(repo_id, revision, scratch)
+    return cached or scratch
+
+
+def _whole_in_cache(repo_id: str, revision: str | None) -> Path | None:
+    """The model's folder in the Hub's cache, if all of it is there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from medley.lm.base_folder import check_base_folder
+
+    found = try_to_load_from_cache(repo_id, "config.json", revision=revision)
+    if not isinstance(found, str):
+        return None
+    try:
+        check_base_folder(Path(found).parent)
+    except UserError:
+        return None
+    return Path(found).parent
