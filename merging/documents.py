@@ -174,7 +174,7 @@ def _is_full(raw: Mapping[str, Any], kinds: Mapping[Reference, Kind | None]) -> 
     """Whether a document is of full models: by what it names, or else by what only full models have."""
     if "model" in kinds.values():
         return True
-    modules, method = raw.get("modules"), raw.get("merge_method")
+    modules, method = raw.get("modules"), str(raw.get("merge_method"))
     is_beyond_adapters = (
         (method in FULL_METHODS and method not in METHODS)
         or any(raw.get(key) for key in FULL_MODEL_KEYS)

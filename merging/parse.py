@@ -110,6 +110,8 @@ def _with_base_as_input(part: Slice, base_model: str) -> Slice:
 def _read_method(name: Any, problems: list[str]) -> Method | None:
     if name is None:
         problems.append(f"merge_method is missing. Known: {', '.join(METHODS)}.")
+    elif not isinstance(name, str):
+        problems.append(f"merge_method must be one word, got {name!r}. Known: {', '.join(METHODS)}.")
     elif name in FULL_METHODS and name not in METHODS:
         problems.append(f"merge_method {name} works on full models only. For adapters there are {', '.join(METHODS)}.")
     elif name not in METHODS:

@@ -39,7 +39,7 @@ def parse_full(raw: Mapping[str, Any], problems: list[str]) -> FullRecipe | None
         elif key not in known:
             problems.append(unknown_key(str(key), known))
     name = raw.get("merge_method")
-    if name not in FULL_METHODS:
+    if str(name) not in FULL_METHODS:
         hint = unknown_key(str(name), FULL_METHODS).partition("'. ")[2]
         problems.append(f"There is no merge method '{name}' for full models. {hint}")
     for key in ("dtype", "out_dtype"):

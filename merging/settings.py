@@ -11,6 +11,7 @@ from medley.options import check, unknown_key
 from merging.method import Parameter
 
 CONDITION_KEYS = ("filter", "value")
+LARGEST = 1e9  # squares of larger weights leave the range of float32, and singular values then say nothing
 
 
 def setting_problem(parameter: Parameter, setting: Any) -> str | None:
@@ -61,7 +62,9 @@ def _condition_problem(parameter: Parameter, condition: Any) -> str | None:
         return f"{parameter.name}: a list over the layers needs at least one value."
     try:
         for each in value if isinstance(value, list) else [value]:
-            check(parameter, each)
+            number = check(parameter, each)
+            if parameter.type is float and abs(number) > LARGEST:
+                return f"{parameter.name} must lie between {-LARGEST:g} and {LARGEST:g}, got {number:g}."
     except ParameterError as error:
         return str(error)
     return None

@@ -27,8 +27,8 @@ SHOWN_METRICS = {  # the few numbers that tell how each trainer goes -> what sta
 }
 
 
-def submit(spec: "JobSpec", *, in_background: bool, as_json: bool) -> None:
-    """Queue a job and report it: at once with `in_background`, else when it has ended.
+def submit(spec: "JobSpec", *, in_background: bool, as_json: bool) -> "Job":
+    """Queue a job and report it: at once with `in_background`, else when it has ended. The job as it then is.
 
     Raises:
         JobError: the job did not reach its end.
@@ -39,7 +39,7 @@ def submit(spec: "JobSpec", *, in_background: bool, as_json: bool) -> None:
     job = jobs.submit(spec)
     if in_background:
         report_start(job, as_json=as_json)
-        return
+        return job
     click.echo(f"Job {job.id}: {job.title}", err=True)
     ended = follow(jobs, job)
     if as_json:
@@ -47,6 +47,7 @@ def submit(spec: "JobSpec", *, in_background: bool, as_json: bool) -> None:
     must_be_done(ended)
     if not as_json:
         click.echo(f"Done: {ended.output_name} (sha256:{ended.result[:8]})." if ended.result else "Done.")
+    return ended
 
 
 def report_start(job: "Job", *, as_json: bool) -> None:

@@ -36,9 +36,9 @@ def learn_weights(
 
     registry = open_registry()
     spec = learn_weights_spec(registry, adapters, data=data, name=name, base=base, options=given(options))
-    submit(spec, in_background=background, as_json=as_json)
+    job = submit(spec, in_background=background, as_json=as_json)
     if not (background or as_json):
-        print_weightings(registry.get(name, "adapter"))
+        print_weightings(registry.get(f"sha256:{job.result}"))
 
 
 def print_weightings(version: "Version") -> None:

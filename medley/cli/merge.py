@@ -1,5 +1,6 @@
 """`medley merge`: a recipe file, or a method with NAME=WEIGHT inputs; with --dry-run only what is known before it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from merging import Recipe
 
 KEYS = ("space", "rank", "seed", "variant", "dtype")
+WHOLE = 0.9995  # what is shown as 100.0 %
 
 
 @click.command(cls=MergeCommand)
@@ -26,7 +28,7 @@ KEYS = ("space", "rank", "seed", "variant", "dtype")
 @click.option(
     "--method", type=click.Choice(list(METHODS)), metavar="METHOD", help="One of those below; not with a recipe file."
 )
-@click.option("--space", type=click.Choice(SPACES), help="Where elementwise methods look. Default core.")
+@click.option("--space", type=click.Choice(SPACES), help="Where deltas are looked at; compressed needs --rank. Default core.")
 @click.option("--rank", help="auto, exact, a whole number, or energy:0.99. Default auto.")
 @click.option("--seed", type=int, help="Of the methods that draw at random. Default 0.")
 @click.option("--variant", type=click.Choice(["mergekit", "paper"]), help="Whose rule, where they differ.")
@@ -63,8 +65,15 @@ def merge(
         if not is_recipe(inputs):
             raise click.UsageError("Missing option '--name'.")
         name = Path(inputs[0]).stem
-    spec = merge_spec(registry, recipe, name=name)
-    submit(spec, in_background=background, as_json=as_json)
+    job = submit(merge_spec(registry, recipe, name=name), in_background=background, as_json=as_json)
+    if not (background or as_json):
+        show_loss(registry.get(f"sha256:{job.result}").metadata.get("metrics", {}))
+
+
+def show_loss(metrics: Mapping[str, float]) -> None:
+    """What a cut has cost, where there was one; a full model that mergekit made has no such numbers."""
+    if metrics.get("energy_kept", 1.0) < WHOLE:
+        click.echo(f"Energy kept {metrics['energy_kept']:.1%}, error {metrics['error']:.1%}.")
 
 
 def is_recipe(inputs: tuple[str, ...]) -> bool:

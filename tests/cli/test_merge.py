@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from hub import open_registry
-from medley.cli.merge import parse_input
+from medley.cli.merge import parse_input, show_loss
 from medley.errors import ParameterError
 from merging import METHODS
 from tests.cli.conftest import Here, assert_refused, kept_in
@@ -30,7 +30,7 @@ def test_the_methods_of_the_demo(stocked: Path, here: Here) -> None:
         name = method.replace("_", "-")
         ended = here("merge", "--method", method, "--name", name, *flags.get(method, ("left", "right")), ok=True)
         made = open_registry(stocked).get(name)
-        assert ended.out == f"Done: {name} (sha256:{made.id[:8]}).\n"
+        assert ended.out == f"Done: {name} (sha256:{made.id[:8]}).\n"  # nothing was cut, so no loss is told
         assert ended.err.endswith(f": Merge {name} ({method}) from left:v1 + right:v1\n")
         assert (made.metadata["method"], made.metadata["paper"], made.metadata["licence"]) == (method, paper, "mit")
         assert made.base == TINY_BASE_ID
@@ -58,6 +58,12 @@ def test_a_recipe_file_with_a_path_in_it(
     version = open_registry(stocked).get("half-and-half")
     assert (made["state"], made["result"]) == ("done", version.id)
     assert str(tmp_path) not in version.recipe
+
+
+def test_what_a_cut_has_cost_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for metrics in ({"energy_kept": 0.8384, "error": 0.4019}, {"energy_kept": 1.0, "error": 3e-8}, {}):
+        show_loss(metrics)
+    assert capsys.readouterr().out == "Energy kept 83.8%, error 40.2%.\n"
 
 
 def test_the_help_says_which_method_takes_which_flags(here: Here) -> None:

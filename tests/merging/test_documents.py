@@ -88,6 +88,7 @@ def test_both_forms_of_a_reference(raw: object, expected: Reference) -> None:
     ("changes", "problem"),
     [
         ({"merge_method": "tie"}, "There is no merge method 'tie' for full models. Did you mean 'ties'?"),
+        ({"merge_method": ["ties"]}, "There is no merge method '['ties']' for full models. Did you mean 'ties'?"),
         ({"space": "core"}, "space is for adapters, and this recipe merges full models. Remove it."),
         ({"dtypes": "float32"}, "There is no option 'dtypes'. Did you mean 'dtype'?"),
         ({"base_model": None}, "ties needs base_model: the model that the others are compared with."),

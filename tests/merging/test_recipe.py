@@ -74,6 +74,10 @@ def test_a_missing_file_says_so() -> None:
     ("changes", "problem"),
     [
         ({"merge_method": "tie"}, "There is no merge method 'tie'. Did you mean 'ties'?"),
+        (
+            {"merge_method": ["ties"]},
+            f"merge_method must be one word, got ['ties']. Known: {', '.join(METHODS)}.",
+        ),
         ({"merge_method": None}, f"merge_method is missing. Known: {', '.join(METHODS)}."),
         (
             {"merge_method": "passthrough"},

@@ -56,3 +56,9 @@ def test_words_and_truth_values_step() -> None:
 )
 def test_what_cannot_be_a_setting(setting: object, problem: str | None) -> None:
     assert setting_problem(DENSITY, setting) == problem
+
+
+def test_weights_whose_squares_float32_cannot_hold_are_refused() -> None:
+    """A weight of 1e300 would make every singular value infinite, and the result would look like zero."""
+    assert setting_problem(WEIGHT, 1e9) is None
+    assert setting_problem(WEIGHT, [1, -1e300]) == "weight must lie between -1e+09 and 1e+09, got -1e+300."
