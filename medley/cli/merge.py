@@ -28,7 +28,9 @@ WHOLE = 0.9995  # what is shown as 100.0 %
 @click.option(
     "--method", type=click.Choice(list(METHODS)), metavar="METHOD", help="One of those below; not with a recipe file."
 )
-@click.option("--space", type=click.Choice(SPACES), help="Where deltas are looked at; compressed needs --rank. Default core.")
+@click.option(
+    "--space", type=click.Choice(SPACES), help="Where deltas are looked at; compressed needs --rank. Default core."
+)
 @click.option("--rank", help="auto, exact, a whole number, or energy:0.99. Default auto.")
 @click.option("--seed", type=int, help="Of the methods that draw at random. Default 0.")
 @click.option("--variant", type=click.Choice(["mergekit", "paper"]), help="Whose rule, where they differ.")
