@@ -18,6 +18,8 @@ RULE_OPERATIONS = 40  # of an elementwise rule per entry and adapter: threshold,
 MEASUREMENTS = 3  # of that module: the first one pays for what is loaded late, and others may be disturbed
 DENSE_BYTES = 2_000_000_000  # dense deltas that may be in memory at once, unless one module alone takes more
 SVD_OPERATIONS = 60  # of the small singular value decomposition, times R³
+WIDE_SVD_OPERATIONS = 22  # of one decomposition of p x q, times max(p, q) · min(p, q)²
+SWEEPS = 12  # of the search for compressed axes at most, as compressed_space.py ends it
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,36 @@ def is_dense(recipe: Recipe) -> bool:
 def operations_of(recipe: Recipe, plan: ModulePlan, adapters: Sequence[AdapterFile]) -> float:
     """Floating-point operations of one module, to the largest terms.
 
-    Small matrices: QR of both stacked factors and what is multiplied back, 12·(m+n)·R², and an SVD of R x R. Dense:
-    each delta built (2·m·n·r), the rule's passes over the entries, and the products of the random projection.
+    Small matrices: QR of both stacked factors and what is multiplied back, 12·(m+n)·R², and an SVD of R x R; space
+    compressed adds its search. Dense: each delta built (2·m·n·r), the rule's passes over the entries, and the products
+    of the random projection.
     """
     count = sum(1 for index in plan.inputs if index is not None)
     rank, rows, columns = plan.rank_sum(adapters), plan.out_features, plan.in_features
     small = 12.0 * (rows + columns) * rank**2 + SVD_OPERATIONS * rank**3
+    if recipe.named_space == "compressed":
+        small += compression_operations(count, rank, int(recipe.rank.value))
     if not is_dense(recipe):
         return small
     entries = float(rows * columns)
     wanted = min(rank, int(recipe.rank.value)) if recipe.rank.kind == "at_most" else rank
     width = min(wanted + EXTRA_COLUMNS, rows, columns)
     return entries * (2 * rank + RULE_OPERATIONS * count + 2 * PASSES * width) + 12.0 * (rows + columns) * width**2
+
+
+def compression_operations(count: int, rank: int, kept: int) -> float:
+    """Operations that find the axes of space compressed: in each sweep, on each side, a product and an SVD.
+
+    Args:
+        count: adapters.
+        rank: the sum of their ranks.
+        kept: the axes that are wanted; all of them need no search.
+    """
+    if rank <= kept:
+        return 0.0
+    wide = count * kept
+    decomposition = WIDE_SVD_OPERATIONS * max(rank, wide) * min(rank, wide) ** 2
+    return 2.0 * SWEEPS * (2 * rank**2 * wide + decomposition)
 
 
 def bytes_of(recipe: Recipe, plan: ModulePlan, adapters: Sequence[AdapterFile]) -> int:

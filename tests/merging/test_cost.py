@@ -20,6 +20,8 @@ METHODS = {
     "linear": ("linear", {}, {}),
     "ties in core": ("ties", {"density": 0.5}, {}),
     "ties in knots": ("ties", {"density": 0.5}, {"space": "knots"}),
+    "ties compressed": ("ties", {"density": 0.5}, {"space": "compressed", "rank": 4}),
+    "linear compressed": ("linear", {}, {"space": "compressed", "rank": 6}),
     "tsv": ("tsv", {}, {}),
     "ties in delta": ("ties", {"density": 0.5}, {"space": "delta"}),
     "dare_ties in delta": ("dare_ties", {"density": 0.5}, {"space": "delta"}),
