@@ -79,7 +79,7 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
 
     watched = [] if workspace.is_read_only else [panel.job_id, panel.progress, panel.timer]
     loaded = page.load(load, None, [*form.inputs, *quick, *watched], **QUIET)
-    loaded.then(merge_form.show_method, [form.adapters, form.method], [when, *form.groups,
+    loaded.then(merge_form.show_method, [form.adapters, form.method, form.space], [when, *form.groups,
                 form.space, form.variant, form.seed, *form.weights], **QUIET)  # fmt: skip
     loaded.then(**draw)
 
@@ -103,8 +103,9 @@ def _build_form() -> tuple[Form, gr.HTML]:
             with gr.Column(visible=False) as group, gr.Row(elem_classes="m-fields m-top"):
                 parameters += [control(each, elem_id=f"{name}-{each.name}") for each in parameters_of(name)]
             groups.append(group)
-        space = gr.Dropdown(merge_guide.space_choices(), value="core", label="Where entries are compared",
-                            visible=False)  # fmt: skip
+        space = gr.Dropdown(merge_guide.space_choices("ties"), value=merge_guide.DEFAULT_SPACE,
+                            label="Where the deltas are compared or added", visible=False,
+                            elem_id="merge-space")  # fmt: skip
         with gr.Accordion("More settings", open=False):
             rank = gr.Textbox("auto", label="Rank", max_lines=1,
                               info="auto, exact, a whole number at most, or energy:0.99 for a share kept.")  # fmt: skip
@@ -152,7 +153,7 @@ def _listen(
     choose = [when, *form.groups, form.space, form.variant, form.seed, *form.weights]
     rearranged = gr.on(
         [form.adapters.input, form.method.input], merge_form.choose_anew,
-        [form.adapters, form.method], choose, **QUIET,
+        [form.adapters, form.method, form.space], choose, **QUIET,
     )  # fmt: skip
     # What is shown together shares a concurrency id: answers come in the order of the changes, the last one last.
     look = {"fn": partial(merge_form.look, workspace), "inputs": form.inputs, "outputs": quick,
@@ -173,6 +174,10 @@ def _listen(
         trigger_mode="always_last", concurrency_id="merge-pictures", **QUIET,
     )  # fmt: skip
     cut.then(**look)
+    pictures.rank.release(
+        partial(merge_pictures.draw_cut, workspace), [pictures.kind, pictures.rank, *form.inputs], drawn,
+        trigger_mode="always_last", concurrency_id="merge-pictures", **QUIET,
+    )  # fmt: skip
     rearranged.then(**look)
     rearranged.then(**draw)
     return draw

@@ -9,7 +9,7 @@ import gradio as gr
 from medley.errors import ParameterError, ProblemsError
 from medley.ui import markup
 from medley.ui.controls import to_text, to_value
-from medley.ui.merge_guide import method_html
+from medley.ui.merge_guide import DEFAULT_SPACE, method_html, space_choices, space_for
 from medley.ui.numbers import count_text, size_text
 from medley.ui.workspace import Workspace, attempt, query_value, shown
 from merging import METHODS, Parameter
@@ -66,7 +66,7 @@ def form_values(
         for each in parameters_of(name)
     ]
     own = [0.5 if value is None else value for value in own]  # a required parameter has no default: halfway
-    return [adapters, *filled, method, *own, str(keys.get("rank", "auto")), keys.get("space", "core"),
+    return [adapters, *filled, method, *own, str(keys.get("rank", "auto")), keys.get("space", DEFAULT_SPACE),
             keys.get("variant", "mergekit"), keys.get("seed", 0)]  # fmt: skip
 
 
@@ -93,19 +93,20 @@ def sliders(adapters: Sequence[str], weights: Sequence[float] | None, *, is_weig
     return shown
 
 
-def show_method(adapters: list[str], method: str, weights: Sequence[float] | None = None) -> list[Any]:
+def show_method(adapters: list[str], method: str, space: str, weights: Sequence[float] | None = None) -> list[Any]:
     """When to use the method, and only the controls that it listens to."""
-    row = METHODS[method]
+    row, spaces = METHODS[method], space_choices(method)
     groups = [gr.Column(visible=name == method and bool(parameters_of(name))) for name in METHODS]
-    return [method_html(method), *groups, gr.Dropdown(visible=row.family == "elementwise"),
+    where = gr.Dropdown(spaces, value=space_for(method, space), visible=len(spaces) > 1)
+    return [method_html(method), *groups, where,
             gr.Dropdown(visible=len(row.variants) > 1), gr.Number(visible=row.is_random),
             *sliders(adapters or [], weights, is_weighted=row.is_weighted)]  # fmt: skip
 
 
-def choose_anew(adapters: list[str], method: str) -> list[Any]:
+def choose_anew(adapters: list[str], method: str, space: str) -> list[Any]:
     """After another choice of adapters or method: its controls, and the weights at a neutral start."""
     count = len(adapters or [])
-    return show_method(adapters, method, [default_weight(method, count)] * count)
+    return show_method(adapters, method, space, [default_weight(method, count)] * count)
 
 
 def read(values: Sequence[Any]) -> "Recipe":
@@ -135,7 +136,7 @@ def read(values: Sequence[Any]) -> "Recipe":
     rank, space, variant, seed = rest
     row = METHODS[method]
     keys: dict[str, Any] = {} if (rank or "auto").strip() == "auto" else {"rank": rank.strip()}
-    if row.family == "elementwise":
+    if space in row.spaces:
         keys["space"] = space
     if variant in row.variants and variant != "mergekit":
         keys["variant"] = variant

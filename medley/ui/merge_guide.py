@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from medley.ui import markup
 from merging import METHODS
 from merging.guidance import ADVICE
-from merging.method import SPACES
 
 FAMILIES = {  # in the order of the list
     "exact": "exact sum",
@@ -20,11 +19,19 @@ SPACE_WORDS = {
     "knots": "knots: shared rows, columns as they are",
     "compressed": "compressed: as few shared directions as the rank says",
 }
+DEFAULT_SPACE, NO_SPACE = "core", "as they are: the exact sum"
 
 
-def space_choices() -> list[tuple[str, str]]:
-    """Where entries can be compared, in words."""
-    return [(SPACE_WORDS.get(space, space), space) for space in SPACES]
+def space_choices(method: str) -> list[tuple[str, str]]:
+    """Where the method can look at deltas, in words; a plain sum looks nowhere unless they are compressed first."""
+    row = METHODS[method]
+    choices = [(SPACE_WORDS.get(space, space), space) for space in row.spaces]
+    return choices if DEFAULT_SPACE in row.spaces else [(NO_SPACE, DEFAULT_SPACE), *choices]
+
+
+def space_for(method: str, space: str) -> str:
+    """The space if the method can be used there, or else the one to begin with."""
+    return space if space in METHODS[method].spaces else DEFAULT_SPACE
 
 
 def family_words(method: str) -> str:

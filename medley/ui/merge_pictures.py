@@ -29,6 +29,7 @@ LIKENESS = {  # what a heat map shows, and how to read it
 SHARES = (0.9, 0.95, 0.99)
 TONES = ("teal", "amber", "plum", "stone")
 NO_CUT = "Every direction stays: nothing is cut but rounding."
+COMPRESSED = "compressed"  # here the rank is the size of the space, so that another rank is another result
 MAX_KEPT = 16
 KEPT: "OrderedDict[str, Diagnosis]" = OrderedDict()
 ESTIMATE_LATER = '<p class="m-quiet">Time and memory are shown as soon as nothing stands in the way.</p>'
@@ -49,8 +50,9 @@ def draw(workspace: Workspace, kind: str, *values: Any) -> list[Any]:
     if diagnosis is None:
         return [problem, *nothing[1:]]
     rank, energies = chosen_rank(found, diagnosis), list(diagnosis.energy)
-    slider = gr.Slider(maximum=max(1, len(energies)), value=rank if found.recipe.rank.kind == "at_most" else 0)
-    spectrum = spectrum_html(energies, rank, is_core=diagnosis.is_core_spectrum)
+    chosen = rank if found.recipe.rank.kind == "at_most" else 0
+    slider = gr.Slider(maximum=max(1, len(energies), _ranks_together(found)), value=chosen)
+    spectrum = spectrum_html(energies, rank, _about_spectrum(found, diagnosis))
     return [likeness_html(diagnosis, kind), spectrum, slider, layers_html(diagnosis), estimate_html(diagnosis),
             energies]  # fmt: skip
 
@@ -61,7 +63,7 @@ def diagnosis_of(found: "MergePlan") -> "Diagnosis":
     from merging.recipe import RankRule
 
     # Inputs are named by their content in the recipe; a compressed space is as large as the rank says.
-    rank = found.recipe.rank if found.recipe.named_space == "compressed" else RankRule()
+    rank = found.recipe.rank if found.recipe.named_space == COMPRESSED else RankRule()
     key = replace(found.recipe, rank=rank).to_yaml()
     if key not in KEPT:
         KEPT[key] = diagnose_plan(found)
@@ -94,7 +96,7 @@ def likeness_html(diagnosis: "Diagnosis", kind: str) -> str:
     return heat
 
 
-def spectrum_html(energies: Sequence[float], rank: int, *, is_core: bool = False) -> str:
+def spectrum_html(energies: Sequence[float], rank: int, note: str = "") -> str:
     """What is kept and what is lost when every module is cut to a rank; the chosen one as a line, in numbers below."""
     if not energies:
         return markup.section("What a rank keeps", '<p class="m-quiet">The result is zero everywhere.</p>')
@@ -106,7 +108,6 @@ def spectrum_html(energies: Sequence[float], rank: int, *, is_core: bool = False
     )  # fmt: skip
     text = cut_text(energies, rank)
     ranks = " · ".join(f"{share:.0%} at rank {_rank_for(energies, share)}" for share in SHARES)
-    note = "Shown is the rule in space core; entry by entry the spectrum is longer." if is_core else ""
     lines = [f'<p class="m-cut">{markup.escape(text)}</p>', f'<p class="m-quiet">{ranks}</p>']
     lines += [f'<p class="m-quiet">{note}</p>'] if note else []
     return markup.section("What a rank keeps", curve + "".join(lines))
@@ -122,9 +123,24 @@ def cut_text(energies: Sequence[float], rank: int) -> str:
 
 def cut(energies: Sequence[float] | None, rank: float) -> tuple[Any, str]:
     """After the rank's slider: the spectrum with its line, and the rank as the recipe has it."""
-    if not energies:
-        return gr.skip(), "auto"
-    return spectrum_html(energies, int(rank)), str(int(rank)) if rank else "auto"
+    shown = spectrum_html(energies, int(rank)) if energies else gr.skip()
+    return shown, str(int(rank)) if rank else "auto"
+
+
+def draw_cut(workspace: Workspace, kind: str, rank: float, *values: Any) -> list[Any]:
+    """When the rank's slider is let go: all pictures anew where the rank shapes the result; elsewhere they stand."""
+    before, space, after = values[:-4], values[-3], values[-2:]
+    if space != COMPRESSED:
+        return [gr.skip()] * 6
+    return draw(workspace, kind, *before, str(int(rank)) if rank else "auto", space, *after)
+
+
+def _ranks_together(found: "MergePlan") -> int:
+    """The largest size that a compressed space of these inputs can have; 0 for other merges."""
+    if found.recipe.named_space != COMPRESSED:
+        return 0
+    adapters = list(found.findings.adapters.values())
+    return max((plan.rank_sum(adapters) for plan in found.findings.modules), default=0)
 
 
 def layers_html(diagnosis: "Diagnosis") -> str:
@@ -151,6 +167,13 @@ def estimate_html(diagnosis: "Diagnosis") -> str:
     shown = f"about {duration_text(seconds)}" if seconds >= 1 else "less than a second"
     text = f"Takes {shown} once it has started, and about {size_text(cost.peak_bytes)} of memory beside the libraries."
     return f'<p class="m-quiet">{text}</p>'
+
+
+def _about_spectrum(found: "MergePlan", diagnosis: "Diagnosis") -> str:
+    """What the spectrum does not show."""
+    if found.recipe.named_space == COMPRESSED:
+        return "Shown is the sum of the compressed deltas; what compressing them loses is not in it."
+    return "Shown is the rule in space core; entry by entry the spectrum is longer." * diagnosis.is_core_spectrum
 
 
 def _error(share: float) -> float:

@@ -1,5 +1,6 @@
 """The pictures of a merge: the numbers that they show, the rank's cut, and that weights are read once."""
 
+import gradio as gr
 import pytest
 
 from medley.ui import merge_form, merge_pictures
@@ -59,7 +60,21 @@ def test_the_slider_cuts_without_reading_anything() -> None:
     assert rank == "2"
     assert merge_pictures.cut([0.75, 1.0], 0)[1] == "auto"
     assert merge_pictures.NO_CUT in merge_pictures.cut([0.75, 1.0], 0)[0]
-    assert merge_pictures.cut([], 3)[1] == "auto"
+    assert merge_pictures.cut([], 3)[1] == "3"  # nothing drawn yet, perhaps because the space needs a rank
+
+
+def test_in_a_compressed_space_the_slider_draws_anew(workspace: Workspace, adapters: tuple) -> None:
+    def let_go(rank: int, **keys: object) -> list:
+        values = merge_form.form_values(BOTH, [0.5, 0.5], "linear", {}, keys)
+        return merge_pictures.draw_cut(workspace, DIRECTION, rank, *values)
+
+    spectrum, slider, energies = (let_go(3, space="compressed")[i] for i in (1, 2, 5))
+    assert "what compressing them loses is not in it" in spectrum
+    assert (len(energies), slider.value, slider.maximum) == (3, 3, 8)  # two adapters of rank 4 share at most 8 axes
+    assert let_go(0, space="compressed")[5] == []  # without a rank there is no such space: the preflight says so
+    assert len(KEPT) == 1
+    assert let_go(3)[5] == gr.skip()
+    assert len(KEPT) == 1
 
 
 def test_weights_are_read_once_whatever_rank_is_looked_at(workspace: Workspace, adapters: tuple) -> None:

@@ -11,6 +11,7 @@ from medley.ui import merge_form, merge_job
 from medley.ui.merge_form import MAX_INPUTS
 from medley.ui.workspace import Workspace
 from merging import METHODS, parse_recipe
+from tests.tiny_model import TINY_BASE_ID
 
 BOTH = ["left", "right"]
 
@@ -41,22 +42,53 @@ def test_every_method_works_with_its_defaults(workspace: Workspace, adapters: tu
 
 
 def test_only_what_a_method_listens_to_is_shown() -> None:
-    shown = merge_form.choose_anew(BOTH, "slerp")
+    shown = merge_form.choose_anew(BOTH, "slerp", "core")
     when, groups, sliders = shown[0], shown[1 : 1 + len(METHODS)], shown[-MAX_INPUTS:]
     assert METHODS["slerp"].when.split(",")[0] in when
     assert [group.visible for group in groups] == [name == "slerp" for name in METHODS]
     assert not any(slider.visible for slider in sliders)
-    shown = merge_form.choose_anew(BOTH, "linear")
+    shown = merge_form.choose_anew(BOTH, "linear", "core")
     assert [(slider.label, slider.value) for slider in shown[-MAX_INPUTS:][:2]] == [("left", 0.5), ("right", 0.5)]
     assert [slider.visible for slider in shown[-MAX_INPUTS:]] == [True, True] + [False] * (MAX_INPUTS - 2)
-    kept = merge_form.show_method(BOTH, "linear")[-MAX_INPUTS:]  # weights that the address gave stay
+    kept = merge_form.show_method(BOTH, "linear", "core")[-MAX_INPUTS:]  # weights that the address gave stay
     assert all("value" not in slider._constructor_args[0] for slider in kept)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_seed_is_shown_where_the_result_depends_on_it(method: str) -> None:
-    seed = merge_form.choose_anew(BOTH, method)[3 + len(METHODS)]  # after the text, the groups, space and variant
+    seed = merge_form.choose_anew(BOTH, method, "core")[
+        3 + len(METHODS)
+    ]  # after the text, the groups, space and variant
     assert seed.visible == method.startswith(("dare", "della"))
+
+
+@pytest.mark.parametrize(
+    ("method", "before", "offered", "chosen"),
+    [
+        ("ties", "delta", ["core", "delta", "knots", "compressed"], "delta"),
+        ("linear", "compressed", ["core", "compressed"], "compressed"),  # "core" stands for the plain sum here
+        ("linear", "knots", ["core", "compressed"], "core"),
+        ("tsv", "delta", None, "core"),
+        ("slerp", "compressed", None, "core"),
+    ],
+)
+def test_a_method_offers_its_own_spaces(method: str, before: str, offered: list[str] | None, chosen: str) -> None:
+    space = merge_form.choose_anew(BOTH, method, before)[1 + len(METHODS)]
+    assert (space.visible, space.value) == (offered is not None, chosen)
+    if offered:
+        assert [value for _, value in space.choices] == offered
+
+
+@pytest.mark.parametrize("method", ["linear", "task_arithmetic", "ties"])
+def test_a_compressed_recipe_comes_back_as_it_was(workspace: Workspace, adapters: tuple, method: str) -> None:
+    made = values(BOTH, [0.5, 0.5], method, space="compressed", rank="3")
+    assert merge_form.read(made).to_mapping()["space"] == "compressed"
+    yaml = merge_form.read(made).to_yaml()
+    workspace.registry.publish("adapter", "made", adapters[0].path, base=TINY_BASE_ID, recipe=yaml)
+    again = merge_form.read(merge_form.values_of_recipe(workspace, "made"))
+    assert (again.named_space, again.rank.value, again.merge_method) == ("compressed", 3, method)
+    findings = merge_form.look(workspace, *values(BOTH, [0.5, 0.5], method, space="compressed"))[0]
+    assert "space compressed needs rank, a whole number" in findings
 
 
 def test_bad_values_are_told_in_place(workspace: Workspace, adapters: tuple) -> None:
