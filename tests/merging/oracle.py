@@ -46,11 +46,12 @@ def trimmed(deltas: Array, own: Own, draw: Draw) -> list[Array]:
 
 
 def trimmed_whole(deltas: Array, own: Own, draw: Draw) -> list[Array]:
-    """By the magnitudes of all of the adapter's modules, `own["whole"]`."""
+    """By the magnitudes of all of the adapter's modules, `own["whole"]`; the one at the edge may be moved a little."""
     kept = []
     for delta, share, whole in zip(deltas, own["density"], own["whole"], strict=True):
         edge = np.sort(whole)[-max(1, int(share * whole.size))] if whole.size and share < 1 else 0.0
-        kept.append(rescaled(delta, delta * (np.abs(delta) >= edge), own["rescale"]))
+        is_kept = np.abs(delta) >= edge - 1e-6 * whole.max(initial=0.0)
+        kept.append(rescaled(delta, delta * is_kept, own["rescale"]))
     return kept
 
 
