@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import gradio as gr
 
-from medley.errors import ParameterError, ProblemsError
+from medley.errors import ParameterError, ProblemsError, RecipeError
 from medley.ui import markup
 from medley.ui.controls import to_text, to_value
 from medley.ui.merge_guide import DEFAULT_SPACE, method_html, space_choices, space_for
@@ -70,11 +70,31 @@ def form_values(
             keys.get("variant", "mergekit"), keys.get("seed", 0)]  # fmt: skip
 
 
+def recipe_notice(workspace: Workspace, request: gr.Request | None) -> str:
+    """Why the form does not show the recipe that the address asks for, as HTML; empty where it does."""
+    reference = query_value(request, "recipe")
+    return attempt(lambda: values_of_recipe(workspace, reference))[1] if reference else ""
+
+
 def values_of_recipe(workspace: Workspace, reference: str) -> list[Any]:
-    """The form that made a merged version."""
+    """The form that made a merged version.
+
+    Raises:
+        NotFoundError, InvalidNameError: there is no such adapter, or an input of it is gone.
+        RecipeError: it was made in another way than this form can show.
+    """
     from merging import parse_recipe
 
-    recipe = parse_recipe(workspace.version(reference, "adapter").recipe or "none: 0\n")
+    version = workspace.version(reference, "adapter")
+    if not version.recipe:
+        raise RecipeError(f"Nobody wrote down how {version.label} was made, so there is no recipe to show.")
+    try:
+        recipe = parse_recipe(version.recipe)
+    except (RecipeError, ProblemsError) as error:
+        raise RecipeError(
+            f"{version.label} was not made by a single merge of adapters, so this form cannot show its recipe. "
+            "The Registry page does."
+        ) from error
     sources = [source for part in recipe.slices for source in part.sources if not recipe.is_base(source.model)]
     names = [workspace.version(source.model).label for source in sources][:MAX_INPUTS]
     weights = [float(source.parameters.get("weight", 1.0)) for source in sources]

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
+import yaml
 
 from medley.errors import ParameterError, ProblemsError
 from medley.ui import merge_form, merge_job
@@ -125,6 +126,7 @@ def test_a_merge_becomes_a_version(workspace: Workspace, adapters: tuple) -> Non
     request = SimpleNamespace(query_params={"recipe": "both"})
     again = merge_form.values_from_address(workspace, request)
     assert again[:3] == [["left:v1", "right:v1"], 0.5, 0.5]
+    assert merge_form.recipe_notice(workspace, request) == ""
     assert merge_form.read(again).merge_method == "linear"
 
 
@@ -150,3 +152,21 @@ def test_a_merge_without_a_name_or_leave_is_refused(
 def test_the_address_fills_the_form(workspace: Workspace, adapters: tuple, query: dict, expected: list) -> None:
     filled = merge_form.values_from_address(workspace, SimpleNamespace(query_params=query))
     assert [*filled[:3], filled[1 + MAX_INPUTS]] == expected
+
+
+def test_a_recipe_that_the_form_cannot_show_is_said(workspace: Workspace, adapters: tuple) -> None:
+    blend = {"name": "blend", "merge_method": "linear", "models": [{"model": "left", "parameters": {"weight": 1}}]}
+    last = {**blend, "name": "last", "models": [{"model": "blend", "parameters": {"weight": 1}}]}
+    recipe = yaml.safe_dump_all([blend, last])
+    workspace.registry.publish("adapter", "twice", adapters[0].path, base=adapters[0].base, recipe=recipe)
+
+    def said(reference: str) -> str:
+        return merge_form.recipe_notice(workspace, SimpleNamespace(query_params={"recipe": reference}))
+
+    assert (
+        "twice:v1 was not made by a single merge of adapters, so this form cannot show its recipe. The Registry page "
+        "does."
+    ) in said("twice")
+    assert "Nobody wrote down how left:v1 was made, so there is no recipe to show." in said("left")
+    assert "There is no" in said("nobody")
+    assert said("") == ""
