@@ -222,14 +222,15 @@ def _merge_factors(recipe: Recipe, plan: ModulePlan, inputs: Inputs, dtype: torc
     """`concat` is exact but for the cast; `factor` is compared with the sum that it stands for."""
     touching = [index for index, (b, _) in enumerate(inputs.factors) if b.shape[1]]
     factors, weights = [inputs.factors[index] for index in touching], [inputs.weights[index] for index in touching]
-    exact = stack(factors, weights)
-    if recipe.method.family == "factor":
+    is_approximate = recipe.method.family == "factor"
+    exact = stack(factors, weights) if is_approximate or dtype == torch.float32 else None
+    if is_approximate:
         scales = [inputs.scales[index] for index in touching]
         factors = [(b / scale, a) for (b, a), scale in zip(factors, scales, strict=True)]
         weights = [weight * scale for weight, scale in zip(weights, scales, strict=True)]
     b, a = recipe.method.function()(factors, weights=weights)
+    exact = exact or (b, a)  # beside 16 bits, rounding in float32 is nothing
     b, a = b.to(dtype), a.to(dtype)
-    is_approximate = recipe.method.family == "factor"
     size, moved = (norm(exact), distance(exact, (b, a))) if is_approximate else norm_and_rounding(exact, (b, a))
     return Merged((b, a), b.shape[1], 1.0, moved / size if size else 0.0, size)
 

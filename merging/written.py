@@ -39,7 +39,7 @@ def norm_and_rounding(exact: Factors, written: Factors) -> tuple[float, float]:
 
     Float32 is enough, unless the adapters cancel so far that nine tenths of what is summed disappear.
     """
-    if not torch.equal(exact[1], written[1].double()):
+    if not torch.equal(exact[1], written[1].to(exact[1].dtype)):
         return norm(exact), rounding(exact, written)
     moved, a = exact[0] - written[0], exact[1].float()
     gram_a = (a @ a.T).double()
