@@ -141,7 +141,7 @@ def _open_all(inputs: Sequence[FoldInput]) -> tuple[dict[str, AdapterFile], tupl
     for each in inputs:
         name = each.name or names[str(each.folder)]
         if not -1e6 < each.weight < 1e6:  # False for NaN as well
-            problems.append(f"The weight of '{name}' must be a finite number, got {each.weight}.")
+            problems.append(f"The weight of '{name}' must lie between -1e6 and 1e6, got {each.weight:g}.")
         if name in adapters:
             problems.append(f"'{name}' is named twice. Give it once, with the sum of the weights.")
         try:

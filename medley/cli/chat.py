@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--base", help="Base model, when only `base` is asked; the bundled one when not given.")
 @flags_from(Sampling)
 def chat(names: tuple[str, ...], prompt: str | None, base: str | None, **sampling: Any) -> None:
-    """Talk to adapters, to blends (a=0.6+b=0.4) or to the plain model (base), side by side."""
+    """Talk to adapters, to blends (a=0.6+b=0.4), to the plain model (base) or to a full model, side by side."""
     from hub import open_registry
     from medley.jobs.panes import open_panes
 

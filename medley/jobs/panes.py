@@ -1,6 +1,7 @@
 """Panes for chat and comparison: what a user writes in one, opened as blends on one base in one engine.
 
-A pane is `base`, an adapter (`pirate`, `pirate:v2`, a path) or a blend of several (`pirate=0.6+formal:v2=0.4`).
+A pane is `base`, an adapter (`pirate`, `pirate:v2`, a path), a blend of several (`pirate=0.6+formal:v2=0.4`) or a
+full model of the registry, which is then the base under all panes.
 Adapters are known to the engine by their content, so that a name that moves never shows old weights.
 """
 
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from medley.errors import ConflictError, IncompatibleError, ParameterError
 from medley.events import Emit, ignore_event
-from medley.jobs.artifacts import FoundAdapter, find_adapter
+from medley.jobs.artifacts import FoundAdapter, find_adapter, means_folder
 from medley.jobs.base_names import belongs_to, identity_of, identity_text
 from medley.jobs.bases import base_folder, base_of, find_base
 from medley.jobs.hub_client import Token
@@ -96,10 +97,12 @@ def plan_panes(
     """
     from hub.reward_words import cannot
 
+    models = [_full_model(registry, text, may_open_paths=may_open_paths) for text in texts]
+    base = _one_model([model for model in models if model], registry, base)
     blends, adapters = [], {}
-    for text in texts:
+    for text, model in zip(texts, models, strict=True):
         blend: dict[str, float] = {}
-        for ref, weight in parse_pane(text):
+        for ref, weight in parse_pane(text) if model is None else ():
             found = find_adapter(registry, ref, may_open_paths=may_open_paths, token=token)
             if found.is_reward_model:
                 raise IncompatibleError(cannot(ref, "be asked"))
@@ -108,6 +111,25 @@ def plan_panes(
         blends.append(blend)
     chosen = _common_base(registry, list(adapters.values()), base)
     return PanePlan(tuple(texts), tuple(blends), adapters, chosen)
+
+
+def _full_model(registry: "Registry", text: str, *, may_open_paths: bool) -> "Version | None":
+    """The registry's model or base that a pane names, alone and as it is; None for everything else."""
+    parts = parse_pane(text)
+    if len(parts) != 1 or parts[0][1] != 1 or (may_open_paths and means_folder(parts[0][0])):
+        return None
+    version = registry.get(parts[0][0]) if registry.exists(parts[0][0]) else None
+    return version if version is not None and version.kind in ("model", "base") else None
+
+
+def _one_model(models: Sequence["Version"], registry: "Registry", base: str | None) -> str | None:
+    """The base under all panes: the model that some of them name, or else the chosen one."""
+    chosen = [find_base(registry, base)] if base is not None and models else []
+    named = {version.id: version.label for version in (*models, *chosen)}
+    if len(named) > 1:
+        names = " and ".join(f"'{label}'" for label in named.values())
+        raise IncompatibleError(f"{names} are several full models, and one answers at a time. Ask them one by one.")
+    return f"sha256:{next(iter(named))}" if named else base
 
 
 def _common_base(registry: "Registry", adapters: list[FoundAdapter], ref: str | None) -> "Version":

@@ -6,6 +6,7 @@ worker results. `reconcile` is what makes the rows true again after a kill, a cr
 
 import fcntl
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from signal import SIGKILL, SIGTERM
 
 from medley.jobs.job import Job
 from medley.jobs.process import ProcessName, identify, is_alive, signal_group, spawn_detached
+from medley.jobs.spec import MERGE_LANE
 from medley.jobs.store import JobStore
 
 
@@ -108,6 +110,8 @@ def _settle(store: JobStore, job: Job) -> None:
         store.finish(job, "stopped")
     else:
         store.finish(job, "lost", error=_last_words(job))
+    if job.kind in MERGE_LANE:  # half-written weights, of no use to a retry; a training's checkpoints are
+        shutil.rmtree(job.out_dir, ignore_errors=True)
 
 
 def _published_by(home: Path, job: Job) -> str | None:

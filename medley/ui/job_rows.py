@@ -17,6 +17,7 @@ PAGE_OF = {
     "merge": "merge",
     "extract": "merge",
     "convert": "merge",
+    "fold": "merge",
     "learn-weights": "merge",
     "import": "data",
     "mix": "data",

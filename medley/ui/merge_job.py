@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from hub import Version
 from medley.errors import ParameterError
 from medley.jobs import Job
 from medley.ui import markup
@@ -13,7 +14,7 @@ from medley.ui.address import put_query
 from medley.ui.job_rows import progress_text, took_seconds
 from medley.ui.merge_form import plan, read
 from medley.ui.numbers import duration_text, number_text
-from medley.ui.workspace import Workspace, attempt
+from medley.ui.workspace import Workspace, attempt, shown
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -83,21 +84,44 @@ def poll(workspace: Workspace, job_id: str) -> tuple[str, Any]:
         line = f"<p class='m-quiet'>{markup.escape(progress_text(job, view))}</p>"
         return markup.progress_bar(view.share, job.title) + line, gr.Timer(active=True)
     if job.state != "done":
-        return markup.notice("bad", job.error or f"The merge is {job.state}."), gr.Timer(active=False)
-    return result_html(workspace, job), gr.Timer(active=False)
+        return markup.notice("bad", job.error or f"{job.title}: {job.state}."), gr.Timer(active=False)
+    return shown(lambda: result_html(workspace, job)), gr.Timer(active=False)
 
 
 def result_html(workspace: Workspace, job: Job) -> str:
-    """The new version, how exact it is, and the way on."""
+    """The new version, how exact it is, and the way on; of a fold into a folder, that it is there.
+
+    Raises:
+        NotFoundError: the version was removed.
+    """
+    took = duration_text(took_seconds(job))
+    if job.result is None:
+        return markup.notice("good", f"{job.title}: done in {took}. The model is in the folder that was given.")
     version = workspace.version(job.result)
     kept = (version.metadata.get("metrics") or {}).get("energy_kept")
     exact = f", {number_text(100 * kept)} % of the energy kept" if kept is not None else ""
-    text = f"{version.label} is made in {duration_text(took_seconds(job))}{exact}."
-    parents = [parent.label for role, parent in workspace.registry.parents(version.id) if parent and role == "input"]
-    panes = ",".join(["base", *parents[:2], version.label])
-    ways = [
-        markup.button_link("compare", "Compare with its parents", {"panes": panes}, is_primary=True),
-        markup.button_link("registry", "Look at it", {"name": version.label}),
-        markup.button_link("publish", "Publish", {"name": version.label}),
+    ways = _ways_on(workspace, version)
+    done = markup.notice("good", f"{version.label} is made in {took}{exact}.")
+    return f'{done}<div class="m-side m-next">{"".join(ways)}</div>'
+
+
+def _ways_on(workspace: Workspace, version: Version) -> list[str]:
+    """What to do next: an adapter is compared with its parents, on a full model one can train."""
+    named = {"name": version.label}
+    if version.kind != "adapter":
+        return [
+            markup.button_link("registry", "Look at it", named, is_primary=True),
+            markup.button_link("train", "Train on it", {"base": version.label}),
+            markup.button_link("publish", "Publish", named),
+        ]
+    parents = [
+        parent.label
+        for role, parent in workspace.registry.parents(version.id)
+        if parent and role == "input" and parent.kind == "adapter"
     ]
-    return markup.notice("good", text) + f'<div class="m-side m-next">{"".join(ways)}</div>'
+    panes = ",".join(["base", *parents[:2], version.label])
+    return [
+        markup.button_link("compare", "Compare with its parents", {"panes": panes}, is_primary=True),
+        markup.button_link("registry", "Look at it", named),
+        markup.button_link("publish", "Publish", named),
+    ]

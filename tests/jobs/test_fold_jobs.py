@@ -72,6 +72,14 @@ def test_a_model_is_a_base(registry: Registry, base: Version, folded: Version, s
     spec = train_spec(registry, "sft", base="chef:v1", data="sums", name="more", options={"device": "cpu"})
     assert spec.params["base"] == folded.id
     assert plan_panes(registry, ["base", "on-chef"], base="chef:v1").base.id == folded.id
+    asked = plan_panes(registry, ["chef:v1", "on-chef"])  # named as a pane, it is the base under all of them
+    assert (asked.base.id, asked.blends) == (folded.id, ({}, {registry.get("on-chef").id: 1.0}))
+    for panes, chosen in ((["chef:v1", "tiny"], None), (["chef:v1"], "tiny")):
+        with pytest.raises(IncompatibleError) as caught:
+            plan_panes(registry, panes, base=chosen)
+        assert str(caught.value) == (
+            "'chef:v1' and 'tiny:v1' are several full models, and one answers at a time. Ask them one by one."
+        )
     with pytest.raises(IncompatibleError) as caught:
         plan_panes(registry, ["left"], base="chef:v1")
     assert str(caught.value) == (

@@ -19,6 +19,7 @@ from medley.errors import JobError, NotFoundError
 from medley.jobs import Grace, Jobs, JobSpec, open_jobs
 from medley.jobs.job import Job
 from medley.jobs.process import ProcessName, identify, is_alive
+from medley.jobs.queue import reconcile
 from tests.jobs.conftest import done, wait_until_gone
 
 SUBMIT = """
@@ -100,6 +101,19 @@ def test_a_killed_worker_is_lost_and_the_next_is_started(
     assert again.resumed_from == first.id
     assert done(jobs, again.id).output_name == "one"
     assert jobs.get(first.id).state == "lost"
+
+
+@pytest.mark.parametrize(("kind", "stays"), [("fold", False), ("extract", False), ("train", True)])
+def test_what_a_killed_merge_had_written_is_removed(jobs: Jobs, kind: str, stays: bool) -> None:
+    """Half a model can be gigabytes and helps no retry; a training's checkpoints do."""
+    job = jobs.store.add(JobSpec(kind, "Work", {}, "name"), resumed_from=None)
+    jobs.store.mark_running(job.id, ProcessName(2**22 + 1, "gone"))  # no system has such a pid
+    half = job.out_dir / ".model.1-0.merging" / "model.safetensors"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    reconcile(jobs.store, Grace())
+    assert jobs.store.get(job.id).state == "lost"
+    assert half.exists() == stays
 
 
 def test_two_submitters_at_once_start_exactly_one_worker(

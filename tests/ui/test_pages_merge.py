@@ -1,6 +1,8 @@
 """The Merge page's handlers: controls to recipe and back, preflight in place, pictures, the job and its result."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -8,6 +10,7 @@ import pytest
 import yaml
 
 from medley.errors import ParameterError, ProblemsError
+from medley.jobs.job import Job
 from medley.ui import merge_form, merge_job
 from medley.ui.merge_form import MAX_INPUTS
 from medley.ui.workspace import Workspace
@@ -128,6 +131,18 @@ def test_a_merge_becomes_a_version(workspace: Workspace, adapters: tuple) -> Non
     assert again[:3] == [["left:v1", "right:v1"], 0.5, 0.5]
     assert merge_form.recipe_notice(workspace, request) == ""
     assert merge_form.read(again).merge_method == "linear"
+
+
+def test_other_jobs_of_the_page_end_with_their_own_next_steps(
+    workspace: Workspace, adapters: tuple, tiny_base: Path
+) -> None:
+    """A full model is not compared with its parents, and a fold into a folder has no version."""
+    model = workspace.registry.publish("model", "whole", tiny_base, base=TINY_BASE_ID)
+    job = Job("fold-1", "fold", "Fold left into tiny", "merge", "done", 0.0, Path("/job"), started=1.0, finished=3.0)
+    shown = merge_job.result_html(workspace, replace(job, result=model.id))
+    assert "whole:v1 is made in 2 s." in shown
+    assert re.findall(r'href="\./(\w+)', shown) == ["registry", "train", "publish"]
+    assert "Fold left into tiny: done in 2 s. The model is in the folder" in merge_job.result_html(workspace, job)
 
 
 def test_a_merge_without_a_name_or_leave_is_refused(
