@@ -84,4 +84,4 @@ def report(plan: "ExtractPlan", *, as_json: bool) -> None:
         click.echo("\nNothing stands in the way of this extraction.")
 
 
-NOT_AT_HAND = "The weights of both models are not on this machine yet; the job compares them once they are."
+NOT_AT_HAND = "Not both models can be looked at yet; the job compares them before it downloads any weights."

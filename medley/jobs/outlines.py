@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medley.errors import HubError, UserError
-from medley.jobs.bases import folder_at_hand
+from medley.events import Emit
+from medley.jobs.bases import base_folder, folder_at_hand
 from medley.jobs.hub_client import download_outline
 
 if TYPE_CHECKING:
@@ -56,10 +57,22 @@ def outlines(registry: "Registry", models: Mapping[str, Mapping[str, Any]]) -> I
         yield Outlines(folders, tuple(problems), tuple(warnings))
 
 
+def unpack_bundled(registry: "Registry", models: Mapping[str, Mapping[str, Any]], emit: Emit) -> None:
+    """Unpack the bundled model if it is among them: a job needs it anyway, and can compare it then before it downloads.
+
+    Raises:
+        MissingDependencyError, StorageError: why it cannot be had.
+    """
+    for pinned in models.values():
+        version = registry.get(f"sha256:{pinned['version']}") if "version" in pinned else None
+        if version is not None and version.metadata.get("source") == "bundled":
+            base_folder(registry, version, emit)
+
+
 def _outline(registry: "Registry", pinned: Mapping[str, Any], scratch: Path) -> Path | None:
-    """The folder to look into; None for the bundled model before it is unpacked."""
+    """The folder to look into; None for one that is gone, and for the bundled model before it is unpacked."""
     if "folder" in pinned:
-        return Path(pinned["folder"])
+        return folder if (folder := Path(pinned["folder"])).is_dir() else None
     repo_id, revision = pinned.get("hub_id"), pinned.get("revision")
     if repo_id is None:
         version = registry.get(f"sha256:{pinned['version']}")

@@ -9,7 +9,7 @@ from medley.jobs.base_names import identity_of
 from medley.jobs.bases import base_folder
 from medley.jobs.build_extract import pinned_pair
 from medley.jobs.full_models import open_model
-from medley.jobs.outlines import outlines
+from medley.jobs.outlines import outlines, unpack_bundled
 from medley.jobs.work import JobWork
 
 if TYPE_CHECKING:
@@ -68,10 +68,13 @@ def _check_before_download(work: JobWork, base: "Version", options: "ExtractOpti
     """
     from merging import extract_preflight
 
-    with outlines(work.registry, pinned_pair(base, work.spec.params["model"])) as seen:
-        can_be_compared = len(seen.folders) == 2
-        found = extract_preflight(seen.folders["base"], seen.folders["model"], options) if can_be_compared else None
-    if problems := [*seen.problems, *seen.warnings, *(found.problems if found else ())]:
+    models = pinned_pair(base, work.spec.params["model"])
+    unpack_bundled(work.registry, models, work.emit_or_stop)
+    with outlines(work.registry, models) as seen:
+        problems = [*seen.problems, *seen.warnings]
+        if len(seen.folders) == 2:  # a folder that is gone is told by whoever opens it
+            problems += extract_preflight(seen.folders["base"], seen.folders["model"], options).problems
+    if problems:
         raise ProblemsError("the extraction", problems)
 
 

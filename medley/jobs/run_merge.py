@@ -9,7 +9,7 @@ from medley.jobs.adapter_facts import adapter_facts, common
 from medley.jobs.full_models import open_model
 from medley.jobs.merge_inputs import input_warnings, trained_on
 from medley.jobs.model_facts import model_facts
-from medley.jobs.outlines import outlines
+from medley.jobs.outlines import outlines, unpack_bundled
 from medley.jobs.pinned_adapters import open_pinned
 from medley.jobs.work import JobWork
 
@@ -80,6 +80,7 @@ def _check_before_download(work: JobWork, documents: "Sequence[Document]", adapt
     models = {**params["models"], **params["bases"]}
     if not models:
         return
+    unpack_bundled(work.registry, models, work.emit_or_stop)
     with outlines(work.registry, models) as seen:
         folders = {**adapters, **{name: str(seen.folders[name]) for name in params["models"] if name in seen.folders}}
         found = preflight_documents(

@@ -16,6 +16,7 @@ from medley.jobs.work import JobWork
 from medley.lm.model_file import open_model
 from tests.hub_server import HubServer
 from tests.merging.llama_family import linear, weights, write_model
+from tests.tiny_model import TINY_BASE_ID
 
 OTHER_SIZE = "model.embed_tokens.weight is 384 x 16 in {0}, but 384 x 32 in {1}. Only models of one size can be merged."
 
@@ -120,6 +121,20 @@ def test_an_extraction_is_refused_before_weights_are_fetched(
     with pytest.raises(ProblemsError) as caught:
         extract_spec(registry, "ada/narrow", base="tiny", name="made")
     assert caught.value.problems[0] == OTHER_KEY.format("hidden_size", 32, 16)
+    assert_no_weights_were_fetched(online, tmp_path)
+
+
+def test_adapters_that_do_not_fit_their_base_are_refused_before_its_weights_are_fetched(
+    registry: Registry, online: HubServer, make_adapter: Callable[..., Path], models: dict[str, str], tmp_path: Path
+) -> None:
+    """The base is named by the adapter alone; `narrow` stands where it says."""
+    online.store.repos["model", TINY_BASE_ID] = online.store.repos["model", "ada/narrow"]
+    adapter = str(make_adapter("left", seed=1))
+    with pytest.raises(ProblemsError) as caught:
+        merge_spec(registry, linear(adapter, output="model"), name="made")
+    assert caught.value.problems == (
+        "'the merged adapter' changes model.layers.0.mlp.down_proj as 32 x 64, but in 'tiny-llama' it is 16 x 24.",
+    )
     assert_no_weights_were_fetched(online, tmp_path)
 
 
