@@ -43,17 +43,6 @@ def learn_weights(
 
 def print_weightings(version: "Version") -> None:
     """Every weighting that was measured on the eval split."""
-    report = version.metadata["learned_weights"]
-    rows = []
-    for each in report["rows"]:
-        weights = ", ".join(f"{label} {weight_text(values)}" for label, values in each["weights"].items())
-        score = "" if each["score"] is None else f"{each['score']:.4f}"
-        rows.append((each["name"], f"{each['loss']:.4f}", score, weights))
-    print_table(["weights", "loss", report["metric"] if report["metric"] != "loss" else "", ""], rows)
+    from medley.jobs.weightings import weightings_table
 
-
-def weight_text(values: list[float]) -> str:
-    """One weight, or the range that the layers' weights take."""
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{min(values):.2f} to {max(values):.2f}"
+    print_table(*weightings_table(version.metadata["learned_weights"]))

@@ -1,6 +1,6 @@
 """The merge form's handlers: controls to a recipe and back, preflight, and the recipe to take away."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -95,11 +95,32 @@ def values_of_recipe(workspace: Workspace, reference: str) -> list[Any]:
             f"{version.label} was not made by a single merge of adapters, so this form cannot show its recipe. "
             "The Registry page does."
         ) from error
-    sources = [source for part in recipe.slices for source in part.sources if not recipe.is_base(source.model)]
-    names = [workspace.version(source.model).label for source in sources][:MAX_INPUTS]
+    sources = [source for part in recipe.slices for source in part.sources]
+    if _says_more(recipe) or len(sources) > MAX_INPUTS:
+        raise RecipeError(
+            f"The recipe of {version.label} says more than this form can show, for example weights by layer. "
+            "The Registry page shows it whole."
+        )
+    names = [workspace.version(source.model).label for source in sources]
     weights = [float(source.parameters.get("weight", 1.0)) for source in sources]
     keys = {"rank": recipe.rank.text, "space": recipe.space, "variant": recipe.variant, "seed": recipe.seed}
     return form_values(names, weights, recipe.merge_method, dict(recipe.parameters), keys)
+
+
+def _says_more(recipe: "Recipe") -> bool:
+    """Whether something of a recipe would be lost in the form: values by layer or adapter, slices, a dtype."""
+    sources = [source for part in recipe.slices for source in part.sources]
+    values = [*recipe.parameters.values(), *(value for source in sources for value in source.parameters.values())]
+    return (
+        len(recipe.slices) > 1
+        or any(part.parameters for part in recipe.slices)
+        or any(source.layer_range or recipe.is_base(source.model) or set(source.parameters) - {"weight"}
+               for source in sources)
+        or any(isinstance(value, (list, Mapping)) for value in values)
+        or recipe.module is not None
+        or recipe.written_dtype is not None
+        or recipe.output != "adapter"
+    )  # fmt: skip
 
 
 def sliders(adapters: Sequence[str], weights: Sequence[float] | None, *, is_weighted: bool = True) -> list[Any]:

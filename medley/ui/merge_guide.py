@@ -19,6 +19,10 @@ SPACE_WORDS = {
     "knots": "knots: shared rows, columns as they are",
     "compressed": "compressed: as few shared directions as the rank says",
 }
+LEARN_WEIGHTS = (
+    "A few hundred of them can choose the weights, in a terminal: <code>medley learn-weights a b --data rows --name "
+    "both</code>. Plain weights are measured beside the learned ones."
+)
 DEFAULT_SPACE, NO_SPACE = "core", "as they are: the exact sum"
 
 
@@ -52,6 +56,7 @@ def guide_html() -> str:
         f"<dt>{markup.escape(advice.situation)}: {_names(advice.methods)}</dt><dd>{markup.escape(advice.why)}</dd>"
         for advice in ADVICE
     )
+    items += f"<dt>You have rows of what it should do</dt><dd>{LEARN_WEIGHTS}</dd>"
     return f'<details class="m-guide"><summary>Which method should I use?</summary><dl>{items}</dl></details>'
 
 

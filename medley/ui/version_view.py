@@ -6,13 +6,20 @@ from typing import Any
 import gradio as gr
 
 from hub import Version
+from medley.jobs.weightings import weightings_table
 from medley.ui import markup
 from medley.ui.lineage_picture import lineage_picture
 from medley.ui.numbers import count_text, number_text, size_text
 from medley.ui.type_report_view import is_type_report, report_view
 from medley.ui.workspace import Workspace, attempt, shown
 
-HIDDEN_FIELDS = {"metrics", "notes", "description", "folder"}  # shown elsewhere, or nobody's business
+HIDDEN_FIELDS = {
+    "metrics",
+    "notes",
+    "description",
+    "folder",
+    "learned_weights",
+}  # shown elsewhere, or nobody's business
 SIZES, COUNTS = {"size_bytes"}, {"parameters", "rows"}
 
 
@@ -66,7 +73,7 @@ def show(workspace: Workspace, reference: str) -> list[Any]:
     return [
         version.label,
         markup.section("Lineage", shown(lambda: lineage_picture(workspace.registry.lineage(version.label)))),
-        markup.section("About", about(version)) + metrics_card(version),
+        markup.section("About", about(version)) + metrics_card(version) + weightings_card(version),
         shown(lambda: card(workspace, version)),
         shown(lambda: files_table(workspace, version)),
         markup.code_block(version.recipe) if version.recipe else _no_recipe(),
@@ -115,6 +122,19 @@ def metrics_card(version: Version) -> str:
         return ""
     rows = [[markup.escape(name.replace("_", " ").capitalize()), _measured(value)] for name, value in metrics.items()]
     return markup.section("Measured", markup.table(["Metric", "Value"], rows, numeric=(1,)))
+
+
+def weightings_card(version: Version) -> str:
+    """Of weights that were learned from data: every weighting that was measured beside them, and which is best."""
+    report = version.metadata.get("learned_weights")
+    if not report:
+        return ""
+    headers, rows = weightings_table(report)
+    cells = [[markup.escape(cell) for cell in row] for row in rows]
+    verdict = "Better" if report["is_better"] else "No better"
+    said = f"{verdict} than the best plain weights, on rows that were not learned from."
+    table = markup.table([header.capitalize() for header in headers], cells, numeric=range(1, len(headers) - 1))
+    return markup.section("Learned weights", f'<p class="m-quiet m-gap">{said}</p>{table}')
 
 
 def _measured(value: Any) -> str:

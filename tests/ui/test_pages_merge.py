@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
-from medley.errors import ParameterError, ProblemsError
+from medley.errors import ParameterError, ProblemsError, RecipeError
 from medley.jobs.job import Job
 from medley.ui import merge_form, merge_job
 from medley.ui.merge_form import MAX_INPUTS
@@ -93,6 +93,26 @@ def test_a_compressed_recipe_comes_back_as_it_was(workspace: Workspace, adapters
     assert (again.named_space, again.rank.value, again.merge_method) == ("compressed", 3, method)
     findings = merge_form.look(workspace, *values(BOTH, [0.5, 0.5], method, space="compressed"))[0]
     assert "space compressed needs rank, a whole number" in findings
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "models: [{model: left, parameters: {weight: [0.1, 0.9]}}, {model: right, parameters: {weight: 0.5}}]",
+        "models: [{model: left, parameters: {weight: 1, density: 0.5}}, {model: right, parameters: {weight: 0.5}}]",
+        "models: [{model: left, parameters: {weight: 1}}, {model: right, parameters: {weight: 1}}]\ndtype: bfloat16",
+        "slices: [{sources: [{model: left, layer_range: [0, 2], parameters: {weight: 1}}]}]",
+    ],
+)
+def test_a_recipe_that_says_more_is_not_shown_as_less(workspace: Workspace, adapters: tuple, more: str) -> None:
+    recipe = f"merge_method: ties\n{more}\n"
+    workspace.registry.publish("adapter", "made", adapters[0].path, base=TINY_BASE_ID, recipe=recipe)
+    with pytest.raises(RecipeError) as caught:
+        merge_form.values_of_recipe(workspace, "made")
+    assert str(caught.value) == (
+        "The recipe of made:v1 says more than this form can show, for example weights by layer. "
+        "The Registry page shows it whole."
+    )
 
 
 def test_bad_values_are_told_in_place(workspace: Workspace, adapters: tuple) -> None:

@@ -135,3 +135,21 @@ def test_a_model_is_shown_as_one(workspace: Workspace, adapters: tuple, tiny_bas
     path, notice = registry_actions.export_version(workspace, "chef")
     assert "chef-v1.zip is ready." in notice
     assert "model.safetensors" in zipfile.ZipFile(path).namelist()
+
+
+def test_learned_weights_stand_beside_the_plain_ones(workspace: Workspace, adapters: tuple) -> None:
+    rows = [
+        {"name": "learned", "loss": 1.25, "score": None, "weights": {"left:v1": [0.1, 0.7], "right:v1": [0.2, 0.3]}},
+        {"name": "1/n each", "loss": 1.5, "score": None, "weights": {"left:v1": [0.5], "right:v1": [0.5]}},
+    ]
+    report = {"metric": "loss", "is_better": True, "rows": rows}
+    workspace.registry.publish(
+        "adapter", "both", adapters[0].path, base=TINY_BASE_ID, metadata={"learned_weights": report}
+    )  # fmt: skip
+    about = version_view.show(workspace, "both")[2]
+    assert "Better than the best plain weights" in about
+    cells = "<td>learned</td><td class=m-num>1.2500</td><td>left:v1 0.10 to 0.70, right:v1 0.20 to 0.30</td>"
+    assert cells in about
+    assert "<td>left:v1 0.500, right:v1 0.500</td>" in about
+    assert "is_better" not in about
+    assert_harmless(about)
