@@ -1,6 +1,6 @@
 """A dataset that Medley wrote, back in: the folder's rows are checked by whoever knows their formats.
 
-This room knows which files a dataset has and whose content they are; what a row may be is the corpus room's, which
+Here it is known which files a dataset has and whose content they are; what a row may be medley/corpus knows, which
 hands its two functions in as a `RowsReader`.
 """
 
@@ -20,7 +20,7 @@ MAX_REPORT_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class RowsReader:
-    """What a pull needs of the room that knows rows.
+    """What a pull needs of what knows rows.
 
     Attributes:
         check: the metadata of a dataset folder; raises DatasetError for one that no import could have written.

@@ -9,7 +9,15 @@ import pytest
 from medley.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("docs/course.md", "docs/data.md", "docs/running.md", "docs/preferences.md", "README.md", "examples/README.md")
+PAGES = (
+    "docs/course.md",
+    "docs/data.md",
+    "docs/merging.md",
+    "docs/running.md",
+    "docs/preferences.md",
+    "README.md",
+    "examples/README.md",
+)
 COMMAND = re.compile(r"(?:`|^ *)medley ([a-z][^`\n]*)", re.MULTILINE)
 FLAG = re.compile(r"(?<!\S)--[a-z][a-z-]*")
 

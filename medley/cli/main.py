@@ -39,7 +39,7 @@ COMMANDS: dict[str, Entry] = {
     "registry": Entry("medley.cli.registry", "registry", "The registry as a whole: verify, gc, path."),
     "train": Entry("medley.cli.train", "train", "Train an adapter: a trainer and its options, or a recipe file."),
     "score": Entry("medley.cli.score", "score", "Score answers with a reward model or a reward function."),
-    "merge": Entry("medley.cli.merge", "merge", "Merge adapters into a new one, exactly."),
+    "merge": Entry("medley.cli.merge", "merge", "Merge adapters into a new one, or full models by a recipe."),
     "learn-weights": Entry(
         "medley.cli.learn_weights", "learn_weights", "Merge adapters with weights that a dataset chooses."
     ),

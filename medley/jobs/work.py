@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class JobStopped(BaseException):
-    """The job was asked to stop. Like KeyboardInterrupt no Exception, so that no room takes it for a failure."""
+    """The job was asked to stop. Like KeyboardInterrupt no Exception, so that nobody takes it for a failure."""
 
 
 @dataclass(frozen=True)
