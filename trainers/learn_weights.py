@@ -19,7 +19,7 @@ from medley.lm.adapter_tensors import iterate_scaled_factors
 from medley.lm.fit import check_fit
 from medley.lm.load import LoadedBase, load_base
 from trainers.sft import IGNORED, labels_of
-from trainers.weight_options import PLAIN_METRIC, WeightOptions
+from trainers.weight_options import PLAIN_METRIC, WeightOptions, plain_weights
 from trainers.weighted_deltas import WeightedDeltas, layer_of
 from trainers.work import TrainWork
 
@@ -119,7 +119,7 @@ def plain_weightings(measure: Callable[[], float], deltas: WeightedDeltas) -> tu
     """Task arithmetic as it comes, measured: the average, the sum, and no adapter at all."""
     count = deltas.weights_GN.shape[1]
     found = []
-    for name, weight in (("1/n each", 1 / count), ("1 each", 1.0), ("the base alone", 0.0)):
+    for name, weight in plain_weights(count):
         deltas.set([weight] * count)
         found.append(Weighting(name, ((weight,),) * count, measure()))
     deltas.set([1 / count] * count)

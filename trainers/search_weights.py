@@ -3,7 +3,8 @@
 The plain weightings are the first trials, so that a search never ends below them on the rows it looked at.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,12 +15,11 @@ from medley.errors import MissingDependencyError
 from medley.lm.load import LoadedBase
 from trainers.learn_weights import LearnedWeights, Weighting, mean_loss
 from trainers.rewards import REWARDS
-from trainers.weight_options import PLAIN_METRIC, WeightOptions
+from trainers.weight_options import PLAIN_METRIC, WeightOptions, plain_weights
 from trainers.weighted_deltas import WeightedDeltas
 from trainers.work import TrainWork
 
 Rows = tuple[Sequence[Mapping[str, Any]], Sequence[Encoded]]
-Cost = Callable[[Rows], float]
 
 
 def search_weights(
@@ -37,42 +37,56 @@ def search_weights(
     """
     optuna = _optuna()
     count = len(factors)
-    deltas = WeightedDeltas(base.model, factors, layers=1)
-
-    def reward(rows: Rows) -> float:
-        return mean_reward(base, rows[0], options)
-
-    def cost(rows: Rows) -> float:
-        return mean_loss(base, rows[1], options) if options.metric == PLAIN_METRIC else -reward(rows)
-
-    def judge(trial: Any) -> float:
-        deltas.set([trial.suggest_float(f"weight {index}", options.low, options.high) for index in range(count)])
-        found = cost(train)
-        name = "loss" if options.metric == PLAIN_METRIC else "reward"
-        work.emit("metric", step=trial.number + 1, **{name: abs(found) if name == "loss" else -found})
-        work.emit("progress", step=trial.number + 1, total=options.trials, text="Trying weights out")
-        if work.should_stop():
-            trial.study.stop()
-        return found
-
-    def measure(name: str, weights: Sequence[float]) -> Weighting:
-        deltas.set(weights)
-        score = None if options.metric == PLAIN_METRIC else reward(measured)
-        return Weighting(name, tuple((each,) for each in weights), mean_loss(base, measured[1], options), score)
-
+    judge = _Judge(options, base, WeightedDeltas(base.model, factors, layers=1))
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=options.seed))
-    plain = [("1/n each", 1 / count), ("1 each", 1.0), ("the base alone", 0.0)]
-    for _, weight in plain:
+    for _, weight in plain_weights(count):
         if options.low <= weight <= options.high:
-            study.enqueue_trial({f"weight {index}": weight for index in range(count)})
+            study.enqueue_trial({_name(index): weight for index in range(count)})
     try:
-        study.optimize(judge, n_trials=options.trials)
-        best = [study.best_params[f"weight {index}"] for index in range(count)]
-        return LearnedWeights(
-            measure("learned", best), tuple(measure(name, [each] * count) for name, each in plain), options.metric
-        )
+        study.optimize(lambda trial: _try_out(trial, judge, count, train, work), n_trials=options.trials)
+        best = [study.best_params[_name(index)] for index in range(count)]
+        plain = tuple(judge.measure(name, [weight] * count, measured) for name, weight in plain_weights(count))
+        return LearnedWeights(judge.measure("learned", best, measured), plain, options.metric)
     finally:
-        deltas.detach_hooks()
+        judge.deltas.detach_hooks()
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What a weighting is worth on rows."""
+
+    options: WeightOptions
+    base: LoadedBase
+    deltas: WeightedDeltas
+
+    def reward(self, rows: Rows) -> float | None:
+        """The mean reward of the answers, where a reward is searched for."""
+        return None if self.options.metric == PLAIN_METRIC else mean_reward(self.base, rows[0], self.options)
+
+    def loss(self, rows: Rows) -> float:
+        return mean_loss(self.base, rows[1], self.options)
+
+    def measure(self, name: str, weights: Sequence[float], rows: Rows) -> Weighting:
+        self.deltas.set(weights)
+        return Weighting(name, tuple((each,) for each in weights), self.loss(rows), self.reward(rows))
+
+
+def _try_out(trial: Any, judge: _Judge, count: int, rows: Rows, work: TrainWork) -> float:
+    """What one weighting costs: the loss, or the negative reward."""
+    options = judge.options
+    judge.deltas.set([trial.suggest_float(_name(index), options.low, options.high) for index in range(count)])
+    reward = judge.reward(rows)
+    found = {"loss": judge.loss(rows)} if reward is None else {"reward": reward}
+    work.emit("metric", step=trial.number + 1, **found)
+    work.emit("progress", step=trial.number + 1, total=options.trials, text="Trying weights out")
+    if work.should_stop():
+        trial.study.stop()
+    return found["loss"] if reward is None else -reward
+
+
+def _name(index: int) -> str:
+    """What Optuna calls the weight of an adapter."""
+    return f"weight {index}"
 
 
 @torch.no_grad()

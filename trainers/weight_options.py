@@ -7,6 +7,7 @@ from medley.options import option
 from trainers.rewards import REWARDS
 
 PLAIN_METRIC = "loss"
+BASE_ALONE = "the base alone"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class WeightOptions:
         except ParameterError as error:
             found.append(str(error))
         return found
+
+
+def plain_weights(count: int) -> tuple[tuple[str, float], ...]:
+    """The weightings of task arithmetic that need no data, each one number for all `count` adapters."""
+    return (("1/n each", 1 / count), ("1 each", 1.0), (BASE_ALONE, 0.0))
 
 
 def check_metric(metric: str) -> None:

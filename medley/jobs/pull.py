@@ -1,4 +1,4 @@
-"""A pull with everything that it may need: rows are read by medley/corpus, the facts of a model are those of every job."""
+"""A pull with everything that it may need: medley/corpus reads rows, and a model's facts are those of every job."""
 
 from collections.abc import Mapping
 from pathlib import Path

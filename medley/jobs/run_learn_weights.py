@@ -69,9 +69,12 @@ def labels_of(params: Mapping[str, Any]) -> list[str]:
 
 def not_better(learned: "LearnedWeights") -> str:
     """The sentence for weights that are worth nothing."""
+    from trainers.weight_options import BASE_ALONE
+
     best = learned.best_plain
+    what = best.name if best.name == BASE_ALONE else f"plain task arithmetic with {best.name}"
     return (
-        f"On the eval split plain task arithmetic with {best.name} is as good or better "
+        f"On the eval split {what} is as good or better "
         f"({words_of(best)} against {words_of(learned.learned)}): use it, or give more rows to learn from."
     )
 

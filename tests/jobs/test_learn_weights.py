@@ -67,3 +67,7 @@ def test_weights_that_are_worth_nothing_are_told() -> None:
         "On the eval split plain task arithmetic with 1/n each is as good or better (loss 1.2500 against loss 1.5000): "
         "use it, or give more rows to learn from."
     )
+    bare = (Weighting("the base alone", ((0.0,), (0.0,)), 1.0),)
+    assert not_better(LearnedWeights(Weighting("learned", ((0.3,), (0.7,)), 1.5), bare, "loss")).startswith(
+        "On the eval split the base alone is as good or better (loss 1.0000 "
+    )
