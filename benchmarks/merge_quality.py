@@ -110,7 +110,7 @@ def table(results: Mapping[str, Mapping[str, Any]], items: Sequence[Item]) -> st
     own = {task: accuracies(results[f"{task} alone"]["correct"], items)[task] for task in TASKS}
     lines = [
         "| model | mean normalised accuracy, % | difference to peft's linear (95 %) | worst task, % "
-        "| general text, nats/token | merge, s | energy kept |",
+        "| general text, nats/token | merge, CPU s | energy kept |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     means = {name: statistics.mean(normalised(each["correct"], own, items).values()) for name, each in results.items()}

@@ -24,7 +24,7 @@ class Made:
 
     Attributes:
         deltas: what is added to the base.
-        seconds: from adapter files to the result's file.
+        seconds: of processor time, from adapter files to the result's file.
         energy_kept: of the cut to the result's rank, or None where it is not reported.
     """
 
@@ -56,8 +56,9 @@ class Row:
 
         models = [(str(path), self.weight) for path in adapters.values()]
         out = folder / "merged"
+        started = time.process_time()
         report = merge(recipe_from_weights(self.method, models, dict(self.parameters), **self.keys), out)
-        return Made(adapter_deltas(out), report.seconds, report.energy_kept)
+        return Made(adapter_deltas(out), time.process_time() - started, report.energy_kept)
 
 
 def elementwise(method: str, space: str, **parameters: Any) -> Row:
@@ -113,12 +114,12 @@ def peft_row(
             for name in names[1:]:
                 model.load_adapter(adapters[name], adapter_name=name)
             model.float()  # peft's own arithmetic at its best
-            started = time.perf_counter()
+            started = time.process_time()
             model.add_weighted_adapter(
                 names, [weight] * len(names), "merged", combination_type=combination_type, **settings
             )
             model.save_pretrained(folder / "peft", selected_adapters=["merged"])
-            seconds = time.perf_counter() - started
+            seconds = time.process_time() - started
         finally:
             model.unload()
         return Made(adapter_deltas(folder / "peft" / "merged"), seconds)
@@ -137,8 +138,8 @@ def mergekit_ties(base: LoadedBase, base_dir: Path, adapters: Mapping[str, Path]
     ]
     recipe = {"merge_method": "ties", "base_model": str(base_dir), "models": models, "dtype": "float32",
               "out_dtype": "bfloat16"}  # fmt: skip
-    started = time.perf_counter()
+    started = time.process_time()
     options = MergeOptions(lora_merge_cache=str(folder / "cache"), lazy_unpickle=True, quiet=True)
     run_merge(MergeConfiguration.model_validate(recipe), str(folder / "mergekit"), options)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     return Made(model_deltas(folder / "mergekit", base), seconds)
