@@ -85,7 +85,10 @@ OURS: tuple[Row, ...] = (
     *(elementwise("breadcrumbs", space, density=DENSITY, **{"lambda": 0.6}) for space in ("core", "delta")),
     *(elementwise("breadcrumbs_ties", space, density=DENSITY, **{"lambda": 0.6}) for space in ("core", "delta")),
     *(elementwise("magnitude_prune", space, density=DENSITY) for space in ("core", "delta")),
-    *(elementwise("sce", space, select_topk=0.5) for space in ("core", "delta")),
+    *(
+        Row(f"sce, {space}, select_topk 0.5", "sce", {"select_topk": 0.5}, {"space": space}, None)
+        for space in ("core", "delta")
+    ),
     Row("tsv", "tsv"),
     Row("iso_c", "iso_c"),
     Row("iso_cts", "iso_cts"),
