@@ -63,7 +63,7 @@ def kept(work_dir: Path, label: str, measure: Callable[[], dict[str, Any]]) -> d
     path = work_dir / "results" / f"{name}.json"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(measure()), encoding="utf-8")
+        path.write_text(json.dumps({"label": label, **measure()}), encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -105,6 +105,12 @@ def measure_rows(base_dir: Path, data_dir: Path, work_dir: Path, only: str) -> d
     return results
 
 
+def held(work_dir: Path) -> dict[str, dict[str, Any]]:
+    """Label to result, of what a work folder has."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((work_dir / "results").glob("*.json"))]
+    return {each["label"]: each for each in found}
+
+
 def table(results: Mapping[str, Mapping[str, Any]], items: Sequence[Item]) -> str:
     """The Markdown table, the best row first; differences are to peft's linear."""
     own = {task: accuracies(results[f"{task} alone"]["correct"], items)[task] for task in TASKS}
@@ -143,6 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work-dir", type=Path, help="keeps adapters and results; a temporary folder when not given")
     parser.add_argument("--only", default="", help="measure only rows whose name contains this text, and no table")
+    parser.add_argument("--table", action="store_true", help="print what the work folder holds, and measure nothing")
     parser.add_argument("--data-dir", type=Path, default=SHARED_DATA, help="has llm-foundry-icl and alpaca-libre")
     parser.add_argument("--base", type=Path, help="folder of the bundled base; unpacked for the run when not given")
     arguments = parser.parse_args()
@@ -153,7 +160,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work_dir = arguments.work_dir or Path(folder)
         base_dir = arguments.base or prepare_bundled(work_dir / "base")
-        results = measure_rows(base_dir, arguments.data_dir, work_dir, arguments.only)
+        results = (
+            held(work_dir) if arguments.table else measure_rows(base_dir, arguments.data_dir, work_dir, arguments.only)
+        )
         if not arguments.only:
             items = held_out(arguments.data_dir)
             print(f"\n## Does merging work?\n\n{own_table(results, items)}\n\n{table(results, items)}")

@@ -66,40 +66,43 @@ def elementwise(method: str, space: str, **parameters: Any) -> Row:
     return Row(f"{method}, {space}{', ' + said if said else ''}", method, parameters, {"space": space})
 
 
+HALF_SUM = {"lambda": 0.6}
 COMPRESSED = {"space": "compressed", "rank": 16}
+ADDING = ("dare_ties", "dare_linear", "della_linear", "breadcrumbs", "breadcrumbs_ties")  # with lambda 0.6
+AVERAGING = ("ties", "della")
+
+
+def in_space(space: str) -> tuple[Row, ...]:
+    """Every elementwise method in one space."""
+    return (
+        *(elementwise(method, space, density=DENSITY) for method in AVERAGING),
+        *(elementwise(method, space, density=DENSITY, **HALF_SUM) for method in ADDING),
+        Row(
+            f"magnitude_prune, {space}, density {DENSITY}",
+            "magnitude_prune",
+            {"density": DENSITY},
+            {"space": space},
+            0.2,
+        ),
+        Row(f"sce, {space}, select_topk 0.5", "sce", {"select_topk": 0.5}, {"space": space}, None),
+    )
+
+
 OURS: tuple[Row, ...] = (
     Row("linear (the average)", "linear", weight=0.2),
-    *(Row(f"task_arithmetic, lambda {each}", "task_arithmetic", {"lambda": each}) for each in (0.4, 0.6, 0.8, 1.0)),
-    Row("linear, cut to rank 16", "linear", keys={"rank": 16}, weight=0.2),
-    Row("task_arithmetic, lambda 0.6, cut to rank 16", "task_arithmetic", {"lambda": 0.6}, {"rank": 16}),
+    *(Row(f"task_arithmetic, lambda {each}", "task_arithmetic", {"lambda": each}) for each in (0.4, 0.6, 1.0)),
     Row("multislerp", "multislerp", weight=0.2),
     Row("karcher", "karcher", weight=None),
     Row("model_stock", "model_stock", weight=None),
-    *(elementwise("ties", space, density=0.5) for space in ("core", "delta", "knots")),
-    *(elementwise("ties", space, density=0.2) for space in ("core", "delta", "knots")),
-    *(elementwise("ties", space, density=0.5, normalize=False, **{"lambda": 0.6}) for space in ("core", "knots")),
-    *(elementwise("dare_ties", space, density=DENSITY, **{"lambda": 0.6}) for space in ("core", "delta", "knots")),
-    *(elementwise("dare_linear", space, density=DENSITY, **{"lambda": 0.6}) for space in ("core", "delta")),
-    *(elementwise("della", space, density=DENSITY) for space in ("core", "delta")),
-    *(elementwise("della_linear", space, density=DENSITY, **{"lambda": 0.6}) for space in ("core", "delta")),
-    *(elementwise("breadcrumbs", space, density=DENSITY, **{"lambda": 0.6}) for space in ("core", "delta")),
-    *(elementwise("breadcrumbs_ties", space, density=DENSITY, **{"lambda": 0.6}) for space in ("core", "delta")),
-    *(elementwise("magnitude_prune", space, density=DENSITY) for space in ("core", "delta")),
-    *(
-        Row(f"sce, {space}, select_topk 0.5", "sce", {"select_topk": 0.5}, {"space": space}, None)
-        for space in ("core", "delta")
-    ),
-    Row("tsv", "tsv"),
-    Row("iso_c", "iso_c"),
-    Row("iso_cts", "iso_cts"),
-    Row(
-        "task_arithmetic, lambda 0.6, compressed to rank 16",
-        "task_arithmetic",
-        {"lambda": 0.6},
-        COMPRESSED,
-    ),
-    Row("ties, compressed to rank 16", "ties", {"density": 0.5}, COMPRESSED),
+    *(Row(name, name) for name in ("tsv", "iso_c", "iso_cts")),
+    *in_space("core"),
+    elementwise("ties", "core", density=0.2),
+    elementwise("ties", "knots", density=DENSITY),
+    Row("linear, cut to rank 16", "linear", keys={"rank": 16}, weight=0.2),
+    Row("linear, compressed to rank 16", "linear", {}, COMPRESSED, 0.2),
+    Row("ties, compressed to rank 16", "ties", {"density": DENSITY}, COMPRESSED),
     Row("factor (peft's averaging, ours)", "factor", weight=0.2),
+    *in_space("delta"),
 )
 
 
