@@ -39,7 +39,7 @@ class Preflight:
         modules: the plan, empty while there are problems.
         rank_plan: module name to the largest rank its result can have.
         dtype: of the result.
-        estimated_bytes: the largest size that the result's weights can have.
+        estimated_bytes: the largest size that the result's weights can have; 0 where it is not known yet.
     """
 
     input_columns: ClassVar[tuple[str, ...]] = ("input", "rank", "modules", "base")

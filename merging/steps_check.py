@@ -85,8 +85,8 @@ def _check_fold(recipe: Recipe, found: Preflight, given: _Given) -> tuple[Prefli
         problem = "output: model needs base_model: the model that the merged adapter is folded into."
         return dataclasses.replace(found, problems=(problem,)), None
     folder = given.bases.get(base, base)
-    if folder in given.absent:
-        return _with_absent(found, [folder]), None
+    if folder in given.absent:  # whose size nobody knows yet
+        return dataclasses.replace(_with_absent(found, [folder]), estimated_bytes=0), None
     try:
         model = given.known[base] if base in given.known else open_model(Path(folder).expanduser())
     except ProblemsError as error:

@@ -76,7 +76,7 @@ def plan_facts(diagnosis: "Diagnosis", result_bytes: int) -> Mapping[str, str | 
         "note": "ranks and result are those of space core" if diagnosis.is_core_spectrum else None,
         "time": f"about {seconds_text(cost.seconds)} on this machine, {count_of(cost.workers, 'thread')}",
         "memory": f"about {size_text(cost.peak_bytes)} at most, the libraries not counted",
-        "result": f"at most {size_text(result_bytes)}",
+        "result": f"at most {size_text(result_bytes)}" if result_bytes else None,
     }  # fmt: skip
 
 

@@ -52,6 +52,14 @@ def test_what_headers_tell_against_a_merge(tiny_base: Path, family: dict[str, st
     )
 
 
+def test_the_size_of_a_fold_into_a_base_elsewhere_is_not_known(family: dict[str, str]) -> None:
+    """The merged adapter's own size would say nothing of the model."""
+    recipe = linear(family["org/lora-a"], output="model", base_model="org/base")
+    found = preflight_documents(recipe, absent=["org/base"])
+    assert (found.problems, found.estimated_bytes) == ((), 0)
+    assert found.warnings[-1].startswith("'org/base' is not on this machine.")
+
+
 def test_what_stands_against_a_fold_and_a_later_document(family: dict[str, str], tiny_base: Path) -> None:
     a = family["org/lora-a"]
     assert problems_of(linear(a, output="model")) == (
