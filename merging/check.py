@@ -215,7 +215,15 @@ def space_problems(out_dir: Path, size_bytes: int) -> list[str]:
     free = shutil.disk_usage(existing).free
     if size_bytes <= free:
         return []
-    return [f"The result can take {size_bytes / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free at '{existing}'."]
+    return [
+        f"The result can take {_amount(size_bytes)}, but only {_amount(free)} are free at '{existing}'. "
+        "Free some space there, or choose another place."
+    ]
+
+
+def _amount(size_bytes: int) -> str:
+    unit, size = next((each for each in (("GB", 1e9), ("MB", 1e6)) if size_bytes >= each[1]), ("kB", 1e3))
+    return f"{size_bytes / size:.1f} {unit}"
 
 
 def widest_dtype(adapters: list[AdapterFile]) -> str:

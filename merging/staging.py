@@ -23,13 +23,7 @@ def staged_folder(out_dir: Path) -> Iterator[Path]:
         StorageError: the place cannot be written.
     """
     out_dir = out_dir.absolute()
-    staging = _beside(out_dir)
-    try:
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(out_dir)
-        staging.mkdir()
-    except OSError as error:
-        raise StorageError(f"'{out_dir}' cannot be written: {error.strerror}.") from error
+    staging = _made_beside(out_dir)
     try:
         yield staging
         put_in_place(staging, out_dir)
@@ -48,14 +42,7 @@ def scratch_folder(out_dir: Path) -> Iterator[Path]:
     Raises:
         StorageError: the place cannot be written.
     """
-    out_dir = out_dir.absolute()
-    scratch = _beside(out_dir)
-    try:
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(out_dir)
-        scratch.mkdir()
-    except OSError as error:
-        raise StorageError(f"'{out_dir}' cannot be written: {error.strerror}.") from error
+    scratch = _made_beside(out_dir.absolute())
     try:
         yield scratch
     finally:
@@ -74,8 +61,16 @@ def put_in_place(folder: Path, out_dir: Path) -> None:
     _rename(folder, out_dir)
 
 
-def _beside(out_dir: Path) -> Path:
-    return out_dir.parent / f".{out_dir.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+def _made_beside(out_dir: Path) -> Path:
+    """A new folder beside `out_dir`, hidden and named after this process; those of killed ones go."""
+    folder = out_dir.parent / f".{out_dir.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+    try:
+        out_dir.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(out_dir)
+        folder.mkdir()
+    except OSError as error:
+        raise StorageError(f"'{out_dir}' cannot be written: {error.strerror}.") from error
+    return folder
 
 
 def _rename(staging: Path, out_dir: Path) -> None:

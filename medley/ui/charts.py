@@ -18,9 +18,10 @@ MAX_POINTS = 400  # more cannot be told apart and would slow the page down
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: its name in the legend, (x, y) points by growing x, a tone (teal, amber, stone, plum), and its dash.
+    """One curve: its name in the legend, (x, y) points by growing x, a tone, and its dash.
 
-    Curves of another run are dashed, so that two runs can be told apart without colour.
+    A tone is teal, amber, stone, plum or ink. Curves of another run are dashed, to be told
+    apart without colour.
     """
 
     name: str

@@ -67,7 +67,8 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
 
     def load(request: gr.Request) -> list[Any]:
         panes, problem = compare_panes.from_address(workspace, query_value(request, "panes"))
-        return [*compare_panes.show(workspace, panes), problem, compare_talk.base_dropdown(workspace),
+        dropdown, about = compare_talk.base_dropdown(workspace, query_value(request, "base"))
+        return [*compare_panes.show(workspace, panes), problem + about, dropdown,
                 *compare_talk.empty_answers()]  # fmt: skip
 
     shown = [count, *[part for card in cards for part in (card.column, card.adapters, card.fold, *card.weights)]]

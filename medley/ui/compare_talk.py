@@ -13,7 +13,7 @@ from medley.ui.answering import STREAMS, Answer, Answering
 from medley.ui.compare_panes import MAX_PANES, Blend, pane_text
 from medley.ui.controls import to_value
 from medley.ui.numbers import plural
-from medley.ui.workspace import Workspace, log
+from medley.ui.workspace import Workspace, attempt, log
 
 if TYPE_CHECKING:
     from medley.jobs.panes import OpenPanes
@@ -41,9 +41,16 @@ def sampling_options() -> list[Option]:
     return list(describe(Sampling))
 
 
-def base_dropdown(workspace: Workspace) -> Any:
-    """The bases that can be chosen instead of the adapters' own."""
-    return gr.Dropdown([THEIR_OWN, *workspace.bases()], value=THEIR_OWN)
+def base_dropdown(workspace: Workspace, wanted: str) -> tuple[Any, str]:
+    """The bases that can be chosen instead of the adapters' own, one if it is wanted, and the sentence that says so."""
+    names = [THEIR_OWN, *workspace.bases()]
+    if not wanted:
+        return gr.Dropdown(names, value=THEIR_OWN), ""
+    base, problem = attempt(lambda: workspace.base(wanted))
+    if base is None:
+        return gr.Dropdown(names, value=THEIR_OWN), problem
+    text = f"Every pane stands on {base.label}; a pane with no adapter is that model itself."
+    return gr.Dropdown([*dict.fromkeys([*names, base.label])], value=base.label), markup.notice("plain", text)
 
 
 def empty_answers() -> list[str]:

@@ -14,10 +14,10 @@ FAMILIES = {  # in the order of the list
     "factor": "approximate",
 }
 SPACE_WORDS = {
-    "core": "core: fast, in the adapters' shared directions",
+    "core": "core: fast, in the shared directions",
     "delta": "delta: entry by entry, as in the papers",
     "knots": "knots: shared rows, columns as they are",
-    "compressed": "compressed: as few shared directions as the rank says",
+    "compressed": "compressed: as many directions as the rank",
 }
 LEARN_WEIGHTS = (
     "A few hundred of them can choose the weights, in a terminal: <code>medley learn-weights a b --data rows --name "

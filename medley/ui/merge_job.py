@@ -106,12 +106,13 @@ def result_html(workspace: Workspace, job: Job) -> str:
 
 
 def _ways_on(workspace: Workspace, version: Version) -> list[str]:
-    """What to do next: an adapter is compared with its parents, on a full model one can train."""
-    named = {"name": version.label}
+    """What to do next: an adapter is compared with its parents, a full model is a base."""
+    named, base = {"name": version.label}, {"base": version.label}
     if version.kind != "adapter":
         return [
-            markup.button_link("registry", "Look at it", named, is_primary=True),
-            markup.button_link("train", "Train on it", {"base": version.label}),
+            markup.button_link("compare", "Talk to it", {"panes": "base", **base}, is_primary=True),
+            markup.button_link("registry", "Look at it", named),
+            markup.button_link("train", "Train on it", base),
             markup.button_link("publish", "Publish", named),
         ]
     parents = [

@@ -150,7 +150,7 @@ def layers_html(diagnosis: "Diagnosis") -> str:
         charts.Series(name, [(at, layer.adapters[i]) for at, layer in numbered], TONES[i % 4], i >= len(TONES))
         for i, name in enumerate(diagnosis.names)
     ]
-    series.append(charts.Series("result", [(at, layer.result) for at, layer in numbered], "stone", is_dashed=True))
+    series.append(charts.Series("result", [(at, layer.result) for at, layer in numbered], "ink"))
     outside = [(layer.name, layer) for layer in diagnosis.layers if not layer.name.isdecimal()]
     rows = [
         [markup.escape(name), *(number_text(each) for each in layer.adapters), number_text(layer.result)]

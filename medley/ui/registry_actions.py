@@ -91,7 +91,10 @@ def next_steps(workspace: Workspace, reference: str) -> str:
             markup.button_link("publish", "Publish", {"name": version.label}),
         ]
     if version.kind in ("base", "model"):
-        ways = [markup.button_link("train", "Train on it", {"base": version.label})]
+        ways = [
+            markup.button_link("compare", "Talk to it", {"panes": "base", "base": version.label}),
+            markup.button_link("train", "Train on it", {"base": version.label}),
+        ]
     if version.kind == "model":
         ways.append(markup.button_link("publish", "Publish", {"name": version.label}))
     return f'<div class="m-side">{"".join(ways)}</div>' if ways else ""

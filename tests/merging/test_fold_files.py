@@ -50,7 +50,7 @@ def test_too_little_space_is_known_before(tmp_path: Path, monkeypatch: pytest.Mo
     assert (
         plan_fold(base, inputs, tmp_path / "out")
         .problems[0]
-        .startswith("The result can take 0.0 GB, but only 0.0 GB are")
+        .startswith("The result can take 0.2 kB, but only 0.1 kB are free at ")
     )
 
 

@@ -149,9 +149,10 @@ def test_a_full_disk_is_noticed_before_the_merge(tmp_path: Path, monkeypatch: py
     import shutil
 
     folder = random_lora(tmp_path / "a", seed=1)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 100, 0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 0, 100))
     assert problems_of(linear_of(folder), out_dir=tmp_path / "out") == (
-        f"The result can take 0.0 GB, but only 0.0 GB are free at '{tmp_path}'.",
+        f"The result can take 0.2 kB, but only 0.1 kB are free at '{tmp_path}'. "
+        "Free some space there, or choose another place.",
     )
 
 

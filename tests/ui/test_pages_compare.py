@@ -1,13 +1,16 @@
 """The Compare page's handlers on a real engine: what is asked, what comes, how it stops, and that it stays text."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from hub import Version
 from medley.ui import compare_panes, compare_talk
 from medley.ui.answering import STREAMS, Answer, Answering
 from medley.ui.compare_panes import MAX_BLENDED, MAX_PANES
 from medley.ui.workspace import Workspace
+from tests.tiny_model import TINY_BASE_ID
 from tests.ui.conftest import HOSTILE, assert_harmless
 
 
@@ -154,6 +157,18 @@ def test_panes_and_address_say_the_same(workspace: Workspace, adapters: tuple) -
     panes, problem = compare_panes.from_address(workspace, "base,nobody")
     assert panes == [[]]
     assert "There is no adapter named" in problem
+
+
+def test_the_address_may_name_the_base(workspace: Workspace, base: Version, tiny_base: Path) -> None:
+    workspace.registry.publish("model", "chef", tiny_base, base=TINY_BASE_ID)
+    own, nothing = compare_talk.base_dropdown(workspace, "")
+    assert (own.value, nothing) == (compare_talk.THEIR_OWN, "")
+    chosen, about = compare_talk.base_dropdown(workspace, "chef:v1")
+    assert (chosen.value, [value for _, value in chosen.choices][-1]) == ("chef:v1", "chef:v1")
+    assert "Every pane stands on chef:v1; a pane with no adapter is that model itself." in about
+    unknown, problem = compare_talk.base_dropdown(workspace, "nobody")
+    assert unknown.value == compare_talk.THEIR_OWN
+    assert "There is no base named" in problem
 
 
 def test_without_adapters_the_base_answers(workspace: Workspace) -> None:

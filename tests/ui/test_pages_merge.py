@@ -161,7 +161,7 @@ def test_other_jobs_of_the_page_end_with_their_own_next_steps(
     job = Job("fold-1", "fold", "Fold left into tiny", "merge", "done", 0.0, Path("/job"), started=1.0, finished=3.0)
     shown = merge_job.result_html(workspace, replace(job, result=model.id))
     assert "whole:v1 is made in 2 s." in shown
-    assert re.findall(r'href="\./(\w+)', shown) == ["registry", "train", "publish"]
+    assert re.findall(r'href="\./(\w+)', shown) == ["compare", "registry", "train", "publish"]
     assert "Fold left into tiny: done in 2 s. The model is in the folder" in merge_job.result_html(workspace, job)
 
 
