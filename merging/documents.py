@@ -4,6 +4,7 @@ One document is one merge. With several (`---`), a name given by `name:` stands 
 the last document is the result of the whole.
 """
 
+import os.path
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -67,9 +68,9 @@ class Document:
 def folder_kind(ref: str) -> Kind | None:
     """What a folder holds, or None where it is neither or there is none."""
     folder = Path(ref).expanduser()
-    if (folder / "adapter_config.json").is_file():
+    if os.path.isfile(folder / "adapter_config.json"):  # unlike Path.is_file, False for a name that is too long
         return "adapter"
-    return "model" if (folder / "config.json").is_file() else None
+    return "model" if os.path.isfile(folder / "config.json") else None
 
 
 def parse_documents(recipe: Any, kind_of: KindOf = folder_kind) -> tuple[Document, ...]:

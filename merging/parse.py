@@ -162,7 +162,7 @@ def _read_rank(raw: Mapping[str, Any], method: Method | None, problems: list[str
 def _read_seed(raw: Mapping[str, Any], problems: list[str]) -> int:
     seed = raw.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        problems.append(f"seed must be a whole number of at least 0, got {seed}.")
+        problems.append(f"seed must be a whole number of at least 0 and below 2**63, got {seed!r}.")
         return 0
     return seed
 

@@ -145,6 +145,6 @@ def _read_sources(raw: list[Any], where: str, keys: tuple[str, ...], problems: l
 def _read_seed(raw: Mapping[str, Any], problems: list[str]) -> int:
     seed = raw.get("seed", 0)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        problems.append(f"seed must be a whole number of at least 0 and below 2**32, got {seed}.")
+        problems.append(f"seed must be a whole number of at least 0 and below 2**32, got {seed!r}.")
         return 0
     return seed

@@ -1,5 +1,6 @@
 """YAML text to mappings, one for each document: no code, no key twice."""
 
+import os.path
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,19 @@ def read_documents(recipe: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Pat
 
     Raises:
         NotFoundError: there is no such file.
-        RecipeError: it is not YAML, or a document is not a mapping, or it is too long.
+        RecipeError: it is none of these, not YAML, or too long, or a document is not a mapping.
     """
     if isinstance(recipe, Mapping):
         return "the recipe", [dict(recipe)]
-    if isinstance(recipe, Sequence) and not isinstance(recipe, str):
-        return "the recipe", [dict(each) for each in recipe]
+    if not isinstance(recipe, (str, Path)):
+        if isinstance(recipe, Sequence) and recipe and all(isinstance(each, Mapping) for each in recipe):
+            return "the recipe", [dict(each) for each in recipe]
+        raise RecipeError(f"A recipe is a mapping, a list of them, a path, or YAML text, got {recipe!r}.")
     if isinstance(recipe, str) and "\n" in recipe:
         return "the recipe", load_yaml(recipe, "The recipe")
     path = Path(recipe).expanduser()
-    if not path.is_file():
-        raise NotFoundError(f"There is no recipe at '{recipe}'.")
+    if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
+        raise NotFoundError(f"There is no recipe at '{str(recipe)[:200]}'.")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from medley.errors import ProblemsError
+from medley.errors import NotFoundError, ProblemsError, RecipeError
 from merging import parse_documents
-from merging.documents import documents_to_yaml
+from merging.documents import documents_to_yaml, folder_kind
 from merging.full_methods import FULL_METHODS
 from merging.full_recipe import FullRecipe
 from merging.recipe import Recipe
@@ -196,3 +196,16 @@ def test_documents_that_cannot_be_ordered() -> None:
     assert problems_of([using("../p", "org/x"), using(None, "org/y")])[0] == (
         "name must be letters, digits, dots, dashes and underscores, got '../p'."
     )
+
+
+@pytest.mark.parametrize("value", [None, 3, [], [1, 2]])
+def test_what_is_no_recipe_at_all_is_told(value: object) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_documents(value)
+    assert str(caught.value) == f"A recipe is a mapping, a list of them, a path, or YAML text, got {value!r}."
+
+
+def test_a_name_that_no_file_can_have_is_a_missing_file() -> None:
+    with pytest.raises(NotFoundError, match=r"^There is no recipe at 'x{200}'\.$"):
+        parse_documents("x" * 5000)
+    assert folder_kind("x" * 5000) is None

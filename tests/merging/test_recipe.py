@@ -113,7 +113,7 @@ def test_a_missing_file_says_so() -> None:
             {"rank": "exact", "space": "delta"},
             "rank exact would be a full-rank adapter in space delta. Use auto, a number or energy:0.99.",
         ),
-        ({"seed": -1}, "seed must be a whole number of at least 0, got -1."),
+        ({"seed": -1}, "seed must be a whole number of at least 0 and below 2**63, got -1."),
         ({"dtype": "int8"}, "dtype must be one of float32, float16, bfloat16, got int8."),
         ({"output": "lora"}, "output must be one of adapter, model, got lora."),
         (
