@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from merging.row_blocks import is_zero
+
 
 def difference(before: Tensor, after: Tensor) -> Tensor | None:
     """after − before in float32, or None where they differ by no more than the rounding to the narrower dtype."""
@@ -13,4 +15,4 @@ def difference(before: Tensor, after: Tensor) -> Tensor | None:
     if is_rounded:
         return None
     delta = after.to(torch.float32, copy=True).sub_(before)  # one buffer: making more costs longer than subtracting
-    return delta if bool(delta.any()) else None
+    return None if is_zero(delta) else delta

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from merging.lowrank import Factors, Spectrum, norm, stack
+from merging.row_blocks import is_zero
 
 CANNOT_SHOW = 1e-6  # a share of an error's square that no reported digit shows
 LITTLE_LEFT = 0.1  # a sum below this share of its summands loses digits in float32
@@ -19,14 +20,23 @@ def distance(exact: Factors, written: Factors) -> float:
 
 
 def rounding(exact: Factors, written: Factors) -> float:
-    """‖B₁A₁ − B₂A₂‖ of the same factors before and after a cast.
+    """‖B₁A₁ − B₂A₂‖ of the same factors before and after a cast."""
+    return _rounding(exact, written, (_moved(exact[0], written[0]), _moved(exact[1], written[1])))
+
+
+def _moved(exact: Tensor, written: Tensor) -> Tensor:
+    """What the cast moved, subtracted before it is rounded to float32."""
+    return (exact - written.to(exact.dtype)).float()
+
+
+def _rounding(exact: Factors, written: Factors, moved: Factors) -> float:
+    """`rounding` of factors that the cast moved by these.
 
     B₁A₁ − B₂A₂ = (B₁ − B₂)·A₁ + B₂·(A₁ − A₂), so that no two large numbers are subtracted; where the cast moved
     nothing on one side, that half falls away.
     """
-    moved_b, moved_a = (exact[0] - written[0]).float(), (exact[1] - written[1]).float()
-    left = [(moved_b, exact[1].float())] if bool(moved_b.any()) else []
-    right = [(written[0].float(), moved_a)] if bool(moved_a.any()) else []
+    left = [] if is_zero(moved[0]) else [(moved[0], exact[1].float())]
+    right = [] if is_zero(moved[1]) else [(written[0].float(), moved[1])]
     if not left and not right:
         return 0.0
     sides = list(zip(*left, *right, strict=True))
@@ -41,9 +51,9 @@ def norm_and_rounding(exact: Factors, written: Factors) -> tuple[float, float]:
     """
     if not torch.equal(exact[1], written[1].to(exact[1].dtype)):
         return norm(exact), rounding(exact, written)
-    moved, a = exact[0] - written[0], exact[1].float()
+    moved, a = _moved(exact[0], written[0]), exact[1].float()
     gram_a = (a @ a.T).double()
-    return _norm(exact, gram_a), _norm((moved, exact[1]), gram_a)
+    return _norm(exact, gram_a), 0.0 if is_zero(moved) else _norm((moved, exact[1]), gram_a)
 
 
 def _norm(delta: Factors, gram_a: Tensor) -> float:
@@ -62,11 +72,11 @@ def written_error(exact: Spectrum, cut: Factors, written: Factors) -> float:
     """
     rank = cut[0].shape[1]
     lost = exact.values[rank:]
-    square = float(lost.square().sum()) + rounding(cut, written) ** 2
-    moved_b, moved_a = cut[0] - written[0], cut[1] - written[1]
+    moved_b, moved_a = _moved(cut[0], written[0]), _moved(cut[1], written[1])
+    square = float(lost.square().sum()) + _rounding(cut, written, (moved_b, moved_a)) ** 2
     most = 2 * float(lost.norm()) * float(moved_b.norm()) * float(moved_a.norm())
     if most > CANNOT_SHOW * square:
-        left = (moved_b.T @ exact.left_basis) @ exact.left_turn[:, rank:]
-        right = exact.right_turn[rank:] @ (exact.right_basis @ moved_a.T)
+        left = (moved_b.double().T @ exact.left_basis) @ exact.left_turn[:, rank:]
+        right = exact.right_turn[rank:] @ (exact.right_basis @ moved_a.double().T)
         square -= 2 * float((left * lost * right.T).sum())
     return math.sqrt(max(0.0, square))

@@ -124,8 +124,11 @@ def _header(entries: Mapping[str, dict[str, Any]]) -> bytes:
 
 
 def is_finite(values: torch.Tensor) -> bool:
-    """Whether no value is NaN or infinite; much faster than looking at each, because the largest tells."""
-    return math.isfinite(float(values.abs().max())) if values.numel() else True
+    """Whether no value is NaN or infinite; much faster than looking at each, because one of them spoils the sum.
+
+    A sum of large numbers can leave the dtype all the same; then the largest tells.
+    """
+    return math.isfinite(float(values.sum())) or math.isfinite(float(values.abs().max()))
 
 
 def _storable(name: str, b: torch.Tensor, a: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:

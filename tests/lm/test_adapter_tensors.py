@@ -1,6 +1,7 @@
 """What read_factors gives is what peft computes with, and what write_adapter writes is what peft loads, at scale 1."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from medley.errors import AdapterFormatError, ParameterError
 from medley.lm.adapter_file import open_adapter
 from medley.lm.adapter_tensors import iterate_scaled_factors, read_factors, read_scaled_factors, write_adapter
+from medley.lm.adapter_writer import is_finite
 from tests.tiny_model import TINY_BASE_ID
 
 Q0 = "model.layers.0.self_attn.q_proj"
@@ -136,3 +138,13 @@ def test_a_file_that_changes_after_it_was_opened_is_noticed(make_adapter: Callab
     weights.write_bytes(b"short")
     with pytest.raises(AdapterFormatError, match="cannot be read"):
         read_factors(adapter, Q0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_what_is_finite(dtype: torch.dtype) -> None:
+    """Also where the sum of finite numbers is not, and where one infinite number could cancel another."""
+    largest = torch.full((3, 2), torch.finfo(dtype).max, dtype=dtype)
+    assert is_finite(largest)
+    assert is_finite(largest[:0])
+    for bad in ([math.nan, 0.0], [math.inf, -math.inf], [-math.inf, 1.0]):
+        assert not is_finite(torch.tensor(bad, dtype=dtype))
