@@ -3,6 +3,7 @@
 No weights are read, nothing is written, nothing is downloaded, torch is not loaded.
 """
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -152,8 +153,8 @@ def _open_all(
             adapters[names[model]] = known[model]
             continue
         folder = Path(model).expanduser()
-        if not folder.is_dir():
-            problems.append(f"There is no adapter folder at '{model}'.")
+        if not os.path.isdir(folder):  # unlike Path.is_dir, False for a name that is too long
+            problems.append(f"There is no adapter folder at '{model[:200]}'.")
             continue
         try:
             adapter = open_adapter(folder)

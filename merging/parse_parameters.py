@@ -8,6 +8,7 @@ from merging.method import Method
 from merging.recipe import Recipe, Slice
 from merging.settings import setting_problem
 
+LARGEST = 1e6  # squares of larger weights leave the range of float32, and singular values then say nothing
 WITHOUT_EFFECT = ("int8_mask",)  # saves memory in mergekit and changes no result
 
 
@@ -31,7 +32,7 @@ def _setting_problems(parameters: Mapping[str, Any], method: Method, where: str)
     for name, setting in parameters.items():
         parameter = method.parameter(name)
         if parameter is not None:
-            problem = setting_problem(parameter, setting)
+            problem = setting_problem(parameter, setting, largest=LARGEST)
             problems += [where + problem] if problem else []
         elif name not in WITHOUT_EFFECT:
             problems.append(where + _unknown_parameter(str(name), method))

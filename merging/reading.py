@@ -20,6 +20,7 @@ from merging.solve import Inputs
 from merging.spaces import space_stack
 
 Digest = tuple[str, str]
+LARGEST_NORM = 1e9  # of a delta; squares of much larger ones, and of their weighted sums, leave the range of float32
 
 
 @dataclass(frozen=True)
@@ -67,19 +68,30 @@ class Reader:
         )
 
     def factors(self, index: int | None, plan: ModulePlan) -> Factors:
-        """(scale · B, A) of one adapter for one module in float32; rank 0 where it has none."""
+        """(scale · B, A) of one adapter for one module in float32; rank 0 where it has none.
+
+        Raises:
+            AdapterFormatError: NaN, Infinity, or numbers that no weight can have.
+        """
         if index is None:
             return torch.zeros(plan.out_features, 0), torch.zeros(0, plan.in_features)
         b, a = self.files[index].read_scaled(plan.name)
-        if not (is_finite(b) and is_finite(a)):
+        if not norm_bound(b, a) <= LARGEST_NORM:  # NaN is not either
+            is_number = is_finite(b) and is_finite(a)
+            what = f"a delta larger than {LARGEST_NORM:g}" if is_number else "NaN or Infinity"
             raise AdapterFormatError(
-                f"'{self.names[index]}' holds NaN or Infinity in {plan.name}: its training went wrong. "
+                f"'{self.names[index]}' holds {what} in {plan.name}: its training went wrong. "
                 "Train it again with a lower learning rate, or take an earlier version."
             )
         return b, a
 
     def _digest(self, index: int | None) -> Digest:
         return ("", "") if index is None else self.digests[index]
+
+
+def norm_bound(b: torch.Tensor, a: torch.Tensor) -> float:
+    """‖B‖·‖A‖, which ‖B·A‖ is at most, by squares in float32; NaN or infinite where those are."""
+    return float(torch.linalg.vector_norm(b)) * float(torch.linalg.vector_norm(a))
 
 
 def digests_of(adapters: Sequence[AdapterFile]) -> list[Digest]:

@@ -4,6 +4,7 @@ The forms and their meaning are mergekit's: a scalar; a list, interpolated from 
 `{filter: text, value: …}` of which the first whose text occurs in the tensor's name holds (`*` or none: always).
 """
 
+import math
 from typing import Any
 
 from medley.errors import ParameterError
@@ -11,13 +12,18 @@ from medley.options import check, unknown_key
 from merging.method import Parameter
 
 CONDITION_KEYS = ("filter", "value")
-LARGEST = 1e9  # squares of larger weights leave the range of float32, and singular values then say nothing
 
 
-def setting_problem(parameter: Parameter, setting: Any) -> str | None:
-    """Why this cannot be a setting of the parameter, as a sentence, or None."""
+def setting_problem(parameter: Parameter, setting: Any, *, largest: float = math.inf) -> str | None:
+    """Why this cannot be a setting of the parameter, as a sentence, or None.
+
+    Args:
+        parameter: says type and range.
+        setting: in any of the forms.
+        largest: the largest magnitude of a number that makes sense, whatever the range.
+    """
     for condition in _conditions(setting):
-        problem = _condition_problem(parameter, condition)
+        problem = _condition_problem(parameter, condition, largest)
         if problem:
             return problem
     return None
@@ -49,7 +55,7 @@ def _conditions(setting: Any) -> list[Any]:
     return [{"value": setting}]
 
 
-def _condition_problem(parameter: Parameter, condition: Any) -> str | None:
+def _condition_problem(parameter: Parameter, condition: Any, largest: float) -> str | None:
     if not isinstance(condition, dict) or "value" not in condition:
         return f"{parameter.name}: each entry of the list needs 'value', and may have 'filter', got {condition!r}."
     unknown = next((key for key in condition if key not in CONDITION_KEYS), None)
@@ -63,8 +69,8 @@ def _condition_problem(parameter: Parameter, condition: Any) -> str | None:
     try:
         for each in value if isinstance(value, list) else [value]:
             number = check(parameter, each)
-            if parameter.type is float and abs(number) > LARGEST:
-                return f"{parameter.name} must lie between {-LARGEST:g} and {LARGEST:g}, got {number:g}."
+            if parameter.type is float and abs(number) > largest:
+                return f"{parameter.name} must lie between {-largest:g} and {largest:g}, got {number:g}."
     except ParameterError as error:
         return str(error)
     return None

@@ -2,6 +2,7 @@ import pytest
 from mergekit.config import ConditionalParameter, evaluate_setting
 
 from merging.method import DENSITY, WEIGHT, normalize
+from merging.parse_parameters import LARGEST
 from merging.settings import setting_problem, value_at
 
 NAME = "model.layers.3.mlp.up_proj.weight"
@@ -60,5 +61,8 @@ def test_what_cannot_be_a_setting(setting: object, problem: str | None) -> None:
 
 def test_weights_whose_squares_float32_cannot_hold_are_refused() -> None:
     """A weight of 1e300 would make every singular value infinite, and the result would look like zero."""
-    assert setting_problem(WEIGHT, 1e9) is None
-    assert setting_problem(WEIGHT, [1, -1e300]) == "weight must lie between -1e+09 and 1e+09, got -1e+300."
+    assert setting_problem(WEIGHT, 1e6, largest=LARGEST) is None
+    assert (
+        setting_problem(WEIGHT, [1, -1e300], largest=LARGEST)
+        == "weight must lie between -1e+06 and 1e+06, got -1e+300."
+    )
