@@ -73,9 +73,13 @@ def merge(
 
 
 def show_loss(metrics: Mapping[str, float]) -> None:
-    """What a cut has cost, where there was one; a full model that mergekit made has no such numbers."""
+    """What a cut has cost, where there was one; a full model that mergekit made has no such numbers.
+
+    A rule in space compressed has no error of its own: what its space does not hold is left out before it.
+    """
     if metrics.get("energy_kept", 1.0) < WHOLE:
-        click.echo(f"Energy kept {metrics['energy_kept']:.1%}, error {metrics['error']:.1%}.")
+        error = f", error {metrics['error']:.1%}" if metrics["error"] > 1 - WHOLE else ""
+        click.echo(f"Energy kept {metrics['energy_kept']:.1%}{error}.")
 
 
 def is_recipe(inputs: tuple[str, ...]) -> bool:

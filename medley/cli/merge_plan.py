@@ -62,8 +62,11 @@ def _show(diagnosis: "Diagnosis", result_bytes: int) -> None:
         _show_pairs(diagnosis.names, diagnosis.output_overlap, diagnosis.input_overlap)
     click.echo("\nSize of the deltas by layer.")
     _show_layers(diagnosis)
-    click.echo("\nEvery module cut to a rank: what of the result is kept, and how far off the rest is.")
-    _show_ranks(diagnosis)
+    if diagnosis.energy:
+        click.echo("\nEvery module cut to a rank: what of the result is kept, and how far off the rest is.")
+        _show_ranks(diagnosis)
+    else:
+        click.echo("\nThe result is zero: all weights are 0, or what goes in cancels. It would change nothing.")
     click.echo()
     print_facts(plan_facts(diagnosis, result_bytes))
 

@@ -7,6 +7,7 @@ of deltas whose numbers follow from the n x n inner products alone.
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from medley.errors import ParameterError
 from merging.lowrank import Factors, gram
@@ -35,12 +36,7 @@ def coefficients(
     """
     if len(factors) == 1:
         return [1.0]
-    total = sum(weights) if normalize_weights else 1.0
-    if abs(total) < 1e-8:
-        raise ParameterError(
-            "The weights sum to 0 and multislerp divides by their sum. Change a weight or set normalize_weights: false."
-        )
-    share = torch.tensor(weights, dtype=torch.float64) / total
+    share = _shares(weights) if normalize_weights else torch.tensor(weights, dtype=torch.float64)
     products = gram(factors)
     norms = products.diag().sqrt()
     if not (share * norms).any():  # zero deltas, or ones of weight 0
@@ -55,3 +51,13 @@ def coefficients(
             "Change the weights, or use linear."
         )
     return (unit * float(share @ norms) / length).tolist()
+
+
+def _shares(weights: Sequence[float]) -> Tensor:
+    """The weights divided by their sum, (n,) float64."""
+    total = sum(weights)
+    if abs(total) < 1e-8:
+        raise ParameterError(
+            "The weights sum to 0 and multislerp divides by their sum. Change a weight or set normalize_weights: false."
+        )
+    return torch.tensor(weights, dtype=torch.float64) / total

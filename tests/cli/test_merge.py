@@ -61,9 +61,14 @@ def test_a_recipe_file_with_a_path_in_it(
 
 
 def test_what_a_cut_has_cost_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    for metrics in ({"energy_kept": 0.8384, "error": 0.4019}, {"energy_kept": 1.0, "error": 3e-8}, {}):
+    for metrics in (
+        {"energy_kept": 0.8384, "error": 0.4019},
+        {"energy_kept": 0.4864, "error": 3e-8},
+        {"energy_kept": 1.0, "error": 3e-8},
+        {},
+    ):
         show_loss(metrics)
-    assert capsys.readouterr().out == "Energy kept 83.8%, error 40.2%.\n"
+    assert capsys.readouterr().out == "Energy kept 83.8%, error 40.2%.\nEnergy kept 48.6%.\n"
 
 
 def test_the_help_says_which_method_takes_which_flags(here: Here) -> None:
@@ -128,6 +133,13 @@ def test_a_dry_run_writes_nothing(stocked: Path, here: Here) -> None:
     assert set(found["diagnosis"]["rank_for_energy"]) == {"0.9", "0.95", "0.99"}
     assert str(stocked) not in ended.out + str(found)
     assert kept_in(stocked) == before
+
+
+def test_a_merge_that_would_change_nothing_is_told(stocked: Path, here: Here) -> None:
+    ended = here("merge", "--method", "task_arithmetic", "left=0", "right=0", "--dry-run", ok=True)
+    assert (
+        "\n\nThe result is zero: all weights are 0, or what goes in cancels. It would change nothing.\n\n" in ended.out
+    )
 
 
 LEFT, RIGHT = ({"model": name, "parameters": {"weight": 1.0}} for name in ("left", "right"))
