@@ -106,7 +106,8 @@ def _build_form() -> tuple[Form, gr.HTML]:
             groups.append(group)
         space = gr.Dropdown(merge_guide.space_choices("ties"), value=merge_guide.DEFAULT_SPACE,
                             label="Where the deltas are compared or added", visible=False,
-                            elem_id="merge-space")  # fmt: skip
+                            elem_id="merge-space", allow_custom_value=True)  # fmt: skip
+        # Any word is let in: while the choices change, the browser may still send the one before. `read` judges it.
         with gr.Accordion("More settings", open=False):
             rank = gr.Textbox("auto", label="Rank", max_lines=1,
                               info="auto, exact, a whole number at most, or energy:0.99 for a share kept.")  # fmt: skip

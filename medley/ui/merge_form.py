@@ -13,6 +13,7 @@ from medley.ui.merge_guide import DEFAULT_SPACE, method_html, space_choices, spa
 from medley.ui.numbers import count_text, size_text
 from medley.ui.workspace import Workspace, attempt, query_value, shown
 from merging import METHODS, Parameter
+from merging.method import SPACES
 
 if TYPE_CHECKING:
     from medley.jobs.build_merge import MergePlan
@@ -177,7 +178,7 @@ def read(values: Sequence[Any]) -> "Recipe":
     rank, space, variant, seed = rest
     row = METHODS[method]
     keys: dict[str, Any] = {} if (rank or "auto").strip() == "auto" else {"rank": rank.strip()}
-    if space in row.spaces:
+    if space in row.spaces or space not in SPACES:  # another method's space is left behind; a typed word is refused
         keys["space"] = space
     if variant in row.variants and variant != "mergekit":
         keys["variant"] = variant

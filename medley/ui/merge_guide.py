@@ -20,8 +20,8 @@ SPACE_WORDS = {
     "compressed": "compressed: as many directions as the rank",
 }
 LEARN_WEIGHTS = (
-    "A few hundred of them can choose the weights, in a terminal: <code>medley learn-weights a b --data rows --name "
-    "both</code>. Plain weights are measured beside the learned ones."
+    "A few hundred of them can choose the weights, in a terminal by <code>medley learn-weights</code>; it measures "
+    "plain weights beside the learned ones."
 )
 DEFAULT_SPACE, NO_SPACE = "core", "as they are: the exact sum"
 

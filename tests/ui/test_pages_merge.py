@@ -124,6 +124,8 @@ def test_bad_values_are_told_in_place(workspace: Workspace, adapters: tuple) -> 
     with pytest.raises(ParameterError, match=r"Choose the adapters to merge\."):
         merge_form.read(values([], []))
     assert "rank must be" in merge_form.look(workspace, *values(BOTH, [1, 1], rank="big"))[0]
+    assert "space must be" in merge_form.look(workspace, *values(BOTH, [1, 1], "ties", space="outer"))[0]
+    assert merge_form.read(values(BOTH, [1, 1], "slerp", space="knots")).named_space is None  # left by another method
 
 
 def test_a_path_is_no_adapter(workspace: Workspace, adapters: tuple, make_adapter: object) -> None:
