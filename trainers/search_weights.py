@@ -1,6 +1,7 @@
 """A search for the weights of a merge: Optuna proposes them, the loss or the mean reward of answers judges them.
 
-The plain weightings are the first trials, so that a search never ends below them on the rows it looked at.
+The plain weightings that lie between `low` and `high` are the first trials, so that a search never ends below them on
+the rows it looked at.
 """
 
 from collections.abc import Mapping, Sequence
