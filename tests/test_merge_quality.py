@@ -14,17 +14,23 @@ OWN = dict(zip(TASKS, (1.0, 0.5, 0.5, 1.0, 1.0), strict=True))
 
 
 def test_accuracy_is_normalised_by_the_tasks_own_adapter() -> None:
-    correct = [1, 1, 1, 0] + [1, 0, 0, 0] + [0, 0, 0, 0] + [1, 1, 1, 1] + [1, 1, 0, 0]
+    correct = [1, 1, 1, 0, *[1, 0, 0, 0], *[0, 0, 0, 0], *[1, 1, 1, 1], *[1, 1, 0, 0]]
     assert list(accuracies(correct, ITEMS).values()) == [0.75, 0.25, 0.0, 1.0, 0.5]
     assert list(normalised(correct, OWN, ITEMS).values()) == [75.0, 50.0, 0.0, 100.0, 50.0]
 
 
 def test_the_interval_is_of_paired_differences() -> None:
     better = [1] * 20
-    worse = [0] * 4 + [1] * 16  # every item of the first task lost: 100 points of one task in five, whatever is drawn
+    worse = [
+        0,
+        0,
+        0,
+        0,
+        *[1] * 16,
+    ]  # every item of the first task lost: 100 points of one task in five, whatever is drawn
     assert interval(better, worse, OWN, ITEMS) == pytest.approx((20.0, 20.0))
     assert interval(better, better, OWN, ITEMS) == (0.0, 0.0)
-    low, high = interval([1, 1, 0, 0] + [1] * 16, [1, 0, 1, 0] + [1] * 16, OWN, ITEMS)
+    low, high = interval([1, 1, 0, 0, *better[4:]], [1, 0, 1, 0, *better[4:]], OWN, ITEMS)
     assert low < 0 < high
 
 

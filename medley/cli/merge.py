@@ -13,6 +13,7 @@ from medley.cli.merge_plan import show_plan
 from medley.cli.output import json_option
 from medley.errors import ParameterError
 from merging import METHODS
+from merging.guidance import DEFAULT_METHOD
 from merging.method import SPACES
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ WHOLE = 0.9995  # what is shown as 100.0 %
 @click.argument("inputs", metavar="RECIPE.yaml | NAME[=WEIGHT]…", nargs=-1, required=True)
 @click.option("--name", help="Name of the result; by default that of the recipe file.")
 @click.option(
-    "--method", type=click.Choice(list(METHODS)), metavar="METHOD", help="One of those below; not with a recipe file."
+    "--method",
+    type=click.Choice(list(METHODS)),
+    metavar="METHOD",
+    help=f"One of those below; not with a recipe file. Default {DEFAULT_METHOD}.",
 )
 @click.option(
     "--space", type=click.Choice(SPACES), help="Where deltas are looked at; compressed needs --rank. Default core."
@@ -95,11 +99,9 @@ def read_inputs(inputs: tuple[str, ...], method: str | None, settings: dict[str,
         if method or given(settings):
             raise click.UsageError("A recipe file says everything itself; leave the other flags out.")
         return Path(inputs[0])
-    if method is None:
-        raise click.UsageError("Give --method, or a recipe file.")
     parameters = {key: value for key, value in settings.items() if key not in KEYS}
     keys = {key: settings[key] for key in KEYS}
-    return recipe_from_weights(method, [parse_input(text) for text in inputs], parameters, **keys)
+    return recipe_from_weights(method or DEFAULT_METHOD, [parse_input(text) for text in inputs], parameters, **keys)
 
 
 def parse_input(text: str) -> tuple[str, float | None]:

@@ -12,6 +12,7 @@ from medley.ui.controls import control
 from medley.ui.merge_form import MAX_INPUTS, parameters_of
 from medley.ui.workspace import Workspace, query_value
 from merging import METHODS
+from merging.guidance import DEFAULT_METHOD
 
 INTRO = "Blend adapters of one base into a new one. Nothing is loaded but the adapters, and the error is known exactly."
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
@@ -97,7 +98,7 @@ def _build_form() -> tuple[Form, gr.HTML]:
     with gr.Column(elem_classes="m-panel"):
         gr.HTML(markup.heading("2. How"))
         gr.HTML(merge_guide.guide_html(), elem_id="merge-guide")
-        method = gr.Dropdown(merge_guide.method_choices(), value="linear", label="Method", elem_id="merge-method")
+        method = gr.Dropdown(merge_guide.method_choices(), value=DEFAULT_METHOD, label="Method", elem_id="merge-method")
         when = gr.HTML(elem_id="merge-when", min_height=44)
         groups, parameters = [], []
         for name in METHODS:

@@ -13,6 +13,7 @@ from medley.ui.merge_guide import DEFAULT_SPACE, method_html, space_choices, spa
 from medley.ui.numbers import count_text, size_text
 from medley.ui.workspace import Workspace, attempt, query_value, shown
 from merging import METHODS, Parameter
+from merging.guidance import DEFAULT_METHOD
 from merging.method import SPACES
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def values_from_address(workspace: Workspace, request: gr.Request | None) -> lis
     from medley.jobs import parse_pane
 
     method = query_value(request, "method")
-    method = method if method in METHODS else "linear"
+    method = method if method in METHODS else DEFAULT_METHOD
     text = query_value(request, "adapters").replace(",", "+").replace(" ", "+")
     parts = (attempt(lambda: parse_pane(text))[0] or []) if text else []
     parts = [(ref, weight) for ref, weight in parts if workspace.registry.exists(ref)][:MAX_INPUTS]

@@ -77,7 +77,7 @@ def test_what_a_user_caused_is_one_line_and_exit_code_1(medley: Run) -> None:
         (["adapter", "fly"], "No such command 'fly'."),
         (["adapter", "verify"], "Give either a NAME or --all."),
         (["adapter", "list", "--limit", "0"], "Invalid value for '--limit': 0 is not in the range x>=1."),
-        (["merge", "a", "b"], "Give --method, or a recipe file."),
+        (["merge", "a", "b"], "Missing option '--name'."),
         (["merge", "a", "b", "--method", "ties", "--density", "0.5"], "Missing option '--name'."),
         (["merge", "r.yaml", "--method", "ties"], "A recipe file says everything itself; leave the other flags out."),
         (["train", "sft", "--data", "d"], "Missing option '--name'."),

@@ -15,6 +15,7 @@ from medley.ui import merge_form, merge_job
 from medley.ui.merge_form import MAX_INPUTS
 from medley.ui.workspace import Workspace
 from merging import METHODS, parse_recipe
+from merging.guidance import DEFAULT_METHOD
 from tests.tiny_model import TINY_BASE_ID
 
 BOTH = ["left", "right"]
@@ -178,12 +179,13 @@ def test_a_merge_without_a_name_or_leave_is_refused(
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ({}, [[], 1.0, 1.0, "linear"]),
-        ({"adapters": "left,right"}, [BOTH, 0.5, 0.5, "linear"]),
+        ({}, [[], 1.0, 1.0, DEFAULT_METHOD]),
+        ({"adapters": "left,right"}, [BOTH, 1.0, 1.0, DEFAULT_METHOD]),
+        ({"adapters": "left,right", "method": "linear"}, [BOTH, 0.5, 0.5, "linear"]),
         ({"adapters": "left=0.6 right=0.4", "method": "ties"}, [BOTH, 0.6, 0.4, "ties"]),  # a plus arrives as a space
-        ({"adapters": "left,nobody,/etc", "method": "nonsense"}, [["left"], 1.0, 1.0, "linear"]),
-        ({"adapters": "left=x"}, [[], 1.0, 1.0, "linear"]),
-        ({"recipe": "left"}, [[], 1.0, 1.0, "linear"]),
+        ({"adapters": "left,nobody,/etc", "method": "nonsense"}, [["left"], 1.0, 1.0, DEFAULT_METHOD]),
+        ({"adapters": "left=x"}, [[], 1.0, 1.0, DEFAULT_METHOD]),
+        ({"recipe": "left"}, [[], 1.0, 1.0, DEFAULT_METHOD]),
     ],
 )
 def test_the_address_fills_the_form(workspace: Workspace, adapters: tuple, query: dict, expected: list) -> None:
