@@ -1,6 +1,7 @@
 """What every case of the merge benchmark gives back, and how the table of them looks."""
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -58,6 +59,12 @@ def table(rows: Sequence[Row]) -> str:
         cells = [row.case, row.goal, ratio_text(row.measured), row.ours, row.theirs, *errors]
         lines.append(f"| {' | '.join(cells)} | {'yes' if row.is_reached else 'no'} |")
     return "\n".join(lines)
+
+
+def processor_note(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Every contender's processor time, which says more than the clock where other programs run beside."""
+    seconds = {name: statistics.median(run["processor_seconds"] for run in each) for name, each in runs.items()}
+    return f"Processor time: {', '.join(f'{name} {seconds_text(each)}' for name, each in seconds.items())}."
 
 
 def ratio_text(ratio: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.merge_case import Result, Row, bytes_text, seconds_text
+from benchmarks.merge_case import Result, Row, bytes_text, processor_note, seconds_text
 from benchmarks.merge_child import run_child
 from benchmarks.merge_inputs import write_random_adapter
 
@@ -74,7 +74,7 @@ def end_to_end(options: Namespace) -> Result:
     case = "adapter TIES, files to file, against mergekit on `base+lora`"
     rows = compared(case, runs, "mergekit", END_GOALS)
     note = f"{ADAPTERS} adapters of rank {RANK} on all linear layers of the bundled base, space `core`; "
-    return Result(rows, f"{note}{_rounds(options)}.")
+    return Result(rows, f"{note}{_rounds(options)}. {processor_note(runs)}")
 
 
 def fold(options: Namespace) -> Result:
@@ -106,7 +106,7 @@ def fold(options: Namespace) -> Result:
         for peer, goals in FOLD_GOALS.items()
         for row in compared(f"`fold`, against {called[peer]}", runs, peer, goals)
     ]
-    return Result(rows, f"One adapter of rank {RANK} into the bundled base; {_rounds(options)}.")
+    return Result(rows, f"One adapter of rank {RANK} into the bundled base; {_rounds(options)}. {processor_note(runs)}")
 
 
 def extract(options: Namespace) -> Result:
@@ -139,7 +139,8 @@ def extract(options: Namespace) -> Result:
             "most_error": EXTRACT_ERROR,
         }
     )
-    note = f"Rank {EXTRACT_RANK}, all linear layers of the bundled base, errors over all of them; {_rounds(options)}."
+    note = f"Rank {EXTRACT_RANK}, all linear layers of the bundled base, errors over all of them; {_rounds(options)}. "
+    note += processor_note(runs)
     return Result([checked], note)
 
 

@@ -5,7 +5,7 @@ import tempfile
 from argparse import Namespace
 from pathlib import Path
 
-from benchmarks.merge_case import Result, Row, bytes_text, seconds_text
+from benchmarks.merge_case import Result, Row, bytes_text, processor_note, seconds_text
 from benchmarks.merge_child import run_child
 from benchmarks.merge_inputs import llama_shapes, write_random_adapter
 
@@ -40,7 +40,7 @@ def whole_set(options: Namespace) -> Result:
     note = (
         f"{ADAPTERS} adapters of rank {RANK} over {len(shapes)} modules of 4096, 11008 and 14336, {bytes_text(size)} "
         f"in bf16; the median of {options.set_rounds} rounds in turns, in processes of their own, {options.threads} "
-        "threads; both sides end with the bytes on the disk."
+        f"threads; both sides end with the bytes on the disk. {processor_note(measured)}"
     )
     return Result(rows, note)
 
