@@ -1,7 +1,7 @@
 """The runner of a conversion: an adapter of another kind in, a plain LoRA out.
 
 Where the delta of a kind has a low rank, its exact factors are cut by small matrices; a delta that depends on the base
-(DoRA at its magnitudes, IA3, OFT) has full rank and is cut by subspace iteration. The error is that of what is written.
+(DoRA at its magnitudes, IA3, OFT) has full rank and is cut in a block Krylov space. The error is of what is written.
 """
 
 import time
