@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,3 +161,22 @@ def choose(page: "Page", label: str, option: str) -> None:
     """Pick an option of a dropdown."""
     field(page, label).click()
     page.get_by_role("option", name=option, exact=True).first.click()
+
+
+def limit_steps(page: "Page", steps: str) -> None:
+    """Unfold the settings of rows and steps and set how many steps a run has, until the plan says so.
+
+    Gradio gives a field its first value once more just after its fold has opened; what a program typed until then is
+    lost. A person is not that fast.
+    """
+    from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+    page.get_by_role("button", name="Rows and steps").locator("visible=true").click()
+    told = page.locator("#train-plan").get_by_text(re.compile(rf"--max-steps\s+{steps}\b")).first
+    for _ in range(8):
+        field(page, "Max steps").fill(steps)
+        field(page, "Max steps").blur()
+        with suppress(PlaywrightTimeout):
+            told.wait_for(timeout=8_000)
+            return
+    told.wait_for()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ui.browser import AppProcess, Watched, choose, field
+from tests.ui.browser import AppProcess, Watched, choose, field, limit_steps
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -41,10 +41,7 @@ def start_training(tab: Watched, name: str, steps: int) -> str:
     field(page, "Name of the adapter").fill(name)
     field(page, "Max length").fill("128")
     field(page, "Batch size").fill("2")
-    page.get_by_role("button", name="Rows and steps").locator("visible=true").click()
-    field(page, "Max steps").fill(str(steps))
-    field(page, "Max steps").blur()
-    page.get_by_text("--max-steps").first.wait_for()
+    limit_steps(page, str(steps))
     page.get_by_role("button", name="Start training").click()
     page.wait_for_url("**/train?job=*", timeout=LONG_S)
     return page.url.partition("job=")[2]

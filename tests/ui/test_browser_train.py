@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.ui.browser import Watched, choose, field
+from tests.ui.browser import Watched, choose, field, limit_steps
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -79,10 +79,7 @@ def start(page: "Page", name: str, values: dict[str, str], told: str, *, max_ste
     for label, value in values.items():
         field(page, label).fill(value)
     if max_steps:
-        page.get_by_role("button", name="Rows and steps").locator("visible=true").click()
-        field(page, "Max steps").fill(max_steps)
-        field(page, "Max steps").blur()
-        page.get_by_text("--max-steps").first.wait_for()
+        limit_steps(page, max_steps)
     page.locator("#train-plan .m-stack").wait_for()
     page.get_by_role("button", name="Start training").click()
     page.wait_for_url("**/train?job=*", timeout=LONG_S)
