@@ -27,9 +27,9 @@ ADVICE: tuple[Advice, ...] = (
     Advice(
         "You do not know yet",
         (DEFAULT_METHOD, "linear"),
-        "Of all ways to make one model of five small adapters, tsv kept most of what they had learned and linear came "
-        "close; peft's own averaging kept next to nothing. A voice that one adapter alone has (the pirate's) got lost "
-        "in every merge: look at the answers, and give fewer adapters, or that one more weight.",
+        "Of all ways to make one model of five small adapters, tsv kept more of what they had learned than any other, "
+        "and linear came close; peft's own averaging kept next to nothing. A voice that one adapter alone has (the "
+        "pirate's) got lost in every merge at equal weights: look at the answers, and give that one more weight.",
     ),
     Advice(
         "You want to turn the weights and hear at once what comes out",

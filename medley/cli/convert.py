@@ -46,9 +46,9 @@ def convert(
     if name is None:
         raise click.UsageError("Missing option '--name'.")
     spec = convert_spec(registry, adapter, name=name, options=given(options))
-    submit(spec, in_background=background, as_json=as_json)
+    job = submit(spec, in_background=background, as_json=as_json)
     if not (background or as_json):
-        missed = registry.get(name, "adapter").metadata["metrics"]["error"]
+        missed = registry.get(f"sha256:{job.result}").metadata["metrics"]["error"]
         click.echo(f"It misses {missed:.2%} of the delta; merge_report.json says it for each module.")
 
 

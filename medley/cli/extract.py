@@ -45,9 +45,9 @@ def extract(
     if name is None:
         raise click.UsageError("Missing option '--name'.")
     spec = extract_spec(registry, model, base=base, name=name, options=given(options))
-    submit(spec, in_background=background, as_json=as_json)
+    job = submit(spec, in_background=background, as_json=as_json)
     if not (background or as_json):
-        missed = registry.get(name, "adapter").metadata["metrics"]["error"]
+        missed = registry.get(f"sha256:{job.result}").metadata["metrics"]["error"]
         click.echo(f"It misses {missed:.2%} of the difference; merge_report.json says it for each module.")
 
 
