@@ -100,6 +100,8 @@ OURS: tuple[Row, ...] = (
     elementwise("ties", "knots", density=DENSITY),
     Row("linear, cut to rank 16", "linear", keys={"rank": 16}, weight=0.2),
     Row("linear, compressed to rank 16", "linear", {}, COMPRESSED, 0.2),
+    Row("task_arithmetic, lambda 0.6, cut to rank 16", "task_arithmetic", HALF_SUM, {"rank": 16}),
+    Row("task_arithmetic, lambda 0.6, compressed to rank 16", "task_arithmetic", HALF_SUM, COMPRESSED),
     Row("ties, compressed to rank 16", "ties", {"density": DENSITY}, COMPRESSED),
     Row("factor (peft's averaging, ours)", "factor", weight=0.2),
     *in_space("delta"),
