@@ -59,8 +59,8 @@ def merge(recipe: Mapping[str, Any], out: str) -> None:
 
 
 def fold(base: str, adapter: str, out: str) -> None:
-    from merging.fold_plan import FoldInput
-    from merging.fold_run import fold as fold_adapters
+    from merging.folding.plan import FoldInput
+    from merging.folding.run import fold as fold_adapters
 
     fold_adapters(Path(base), [FoldInput(Path(adapter))], Path(out))
 
@@ -78,8 +78,8 @@ def merge_and_unload(base: str, adapter: str, out: str) -> None:
 
 
 def extract(base: str, model: str, out: str, rank: int) -> None:
-    from merging.extract import extract_adapter
-    from merging.extract_options import ExtractOptions
+    from merging.extracting.options import ExtractOptions
+    from merging.extracting.run import extract_adapter
 
     extract_adapter(base, model, Path(out), ExtractOptions(rank=str(rank), others="ignore"), base_model="org/base")
 
@@ -108,8 +108,8 @@ def import_for(work: str) -> None:
     import merging.steps
 
     if work in ("fold", "extract"):
-        import merging.extract
-        import merging.fold_run  # noqa: F401
+        import merging.extracting.run
+        import merging.folding.run  # noqa: F401
     if work == "merge_and_unload" or work.startswith("mergekit"):
         import peft  # noqa: F401
         from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM  # noqa: F401

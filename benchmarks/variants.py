@@ -20,9 +20,9 @@ from torch import Tensor
 from medley.lm.adapter_file import open_adapter
 from medley.lm.adapter_tensors import read_scaled_factors
 from merging import METHODS, Method
-from merging.core_space import core_space
-from merging.lowrank import Factors
+from merging.numerics.lowrank import Factors
 from merging.solve import module_seed
+from merging.spaces.core import core_space
 
 SIZE, MODULES, RANK = 512, 8, 16
 WEIGHTS = {"equal": (1.0, 1.0), "uneven": (1.0, 0.5)}

@@ -12,18 +12,18 @@ from typing import Any, ClassVar
 
 from medley.errors import ProblemsError, UserError
 from medley.lm.adapter_file import CONFIG_FILE, AdapterFile, open_adapter
-from merging.added_tokens import token_findings
-from merging.compatibility import (
+from merging.checks.added_tokens import token_findings
+from merging.checks.compatibility import (
     adapter_problems,
     base_problems,
     joint_problems,
     short_names,
     warnings_of,
 )
-from merging.parse import parse_recipe
-from merging.parse_parameters import WITHOUT_EFFECT
 from merging.plan import ModulePlan, plan_modules
-from merging.recipe import Recipe
+from merging.recipes.parameters import WITHOUT_EFFECT
+from merging.recipes.parse import parse_recipe
+from merging.recipes.recipe import Recipe
 
 NAME_OF = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 BYTES_OF = {"float32": 4, "float16": 2, "bfloat16": 2}

@@ -11,8 +11,8 @@ from typing import Any
 
 from medley.lm.adapter_file import AdapterFile
 from merging.method import Parameter, spread_problem
-from merging.recipe import Recipe, Slice, Source
-from merging.settings import value_at
+from merging.recipes.recipe import Recipe, Slice, Source
+from merging.recipes.settings import value_at
 
 LAYER = re.compile(r"(.*?)\.(\d+)(?:\.|$)")
 SMALLEST_DIVISOR = 1e-8

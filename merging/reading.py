@@ -13,11 +13,11 @@ from medley.lm.adapter_tensors import FactorReader
 from medley.lm.adapter_writer import is_finite
 from merging.check import Preflight
 from merging.input_digests import InputDigests
-from merging.lowrank import Factors, norm
+from merging.numerics.lowrank import Factors, norm
 from merging.plan import ModulePlan
-from merging.recipe import Recipe
+from merging.recipes.recipe import Recipe
 from merging.solve import Inputs
-from merging.spaces import space_stack
+from merging.spaces.chosen import space_stack
 
 Digest = tuple[str, str]
 LARGEST_NORM = 1e12  # of a delta; squares of its million-fold still fit into float32, and of much more they do not

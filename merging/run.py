@@ -12,14 +12,14 @@ from pathlib import Path
 from medley.errors import ProblemsError
 from medley.events import Emit, ignore_event
 from medley.lm.adapter_writer import AdapterWriter
-from merging.cast import check_fits
 from merging.check import Preflight, preflight
-from merging.cost import workers_for
+from merging.diagnosis.cost import workers_for
 from merging.input_digests import InputDigests, input_digests
+from merging.numerics.cast import check_fits
 from merging.parallel import in_order
 from merging.plan import ModulePlan
 from merging.reading import one_thread, open_reader
-from merging.recipe import Recipe
+from merging.recipes.recipe import Recipe
 from merging.report import FILE_NAME, InputReport, MergeReport, ModuleReport
 from merging.solve import DTYPES, Merged, merge_module
 from merging.staging import staged_folder

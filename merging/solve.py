@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from merging.coefficients import Coefficient
-from merging.compressed_space import energy_held
-from merging.lowrank import (
+from merging.numerics.coefficients import Coefficient
+from merging.numerics.lowrank import (
     Factors,
     Spectrum,
     norm,
@@ -19,12 +18,13 @@ from merging.lowrank import (
     stack,
     weighted_sum,
 )
+from merging.numerics.row_blocks import squared_distance, sum_of_squares
+from merging.numerics.written import distance, norm_and_rounding, written_error
 from merging.plan import ModulePlan
-from merging.recipe import RankRule, Recipe
-from merging.row_blocks import squared_distance, sum_of_squares
-from merging.shared_space import SharedSpace
-from merging.spaces import shared_space, space_stack
-from merging.written import distance, norm_and_rounding, written_error
+from merging.recipes.recipe import RankRule, Recipe
+from merging.spaces.chosen import shared_space, space_stack
+from merging.spaces.compressed import energy_held
+from merging.spaces.shared import SharedSpace
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from medley.errors import ProblemsError
 from medley.events import Emit, ignore_event
-from merging.compatibility import short_names
-from merging.documents import Document, documents_to_yaml, parse_documents
-from merging.full_recipe import FullRecipe
-from merging.full_report import FullReport
-from merging.recipe import Recipe
+from merging.checks.compatibility import short_names
+from merging.full_models.recipe import FullRecipe
+from merging.full_models.report import FullReport
+from merging.recipes.documents import Document, documents_to_yaml, parse_documents
+from merging.recipes.recipe import Recipe
 from merging.report import FILE_NAME, MergeReport
 from merging.run import RECIPE_FILE, merge_adapters
 from merging.staging import put_in_place, scratch_folder
@@ -101,7 +101,7 @@ def _merge_all(documents: Sequence[Document], scratch: Path, place: _Place) -> R
 
 def _merge_one(recipe: Recipe | FullRecipe, out_dir: Path, place: _Place) -> Report:
     if isinstance(recipe, FullRecipe):
-        from merging.full_run import merge_full
+        from merging.full_models.run import merge_full
 
         return merge_full(recipe, out_dir, names=place.names, emit=place.emit)
     if _is_folded(recipe):
@@ -111,7 +111,7 @@ def _merge_one(recipe: Recipe | FullRecipe, out_dir: Path, place: _Place) -> Rep
 
 def _merge_and_fold(recipe: Recipe, out_dir: Path, place: _Place) -> MergeReport:
     """The merged adapter folded into its base: in float32, cast once at the end."""
-    from merging.fold_run import FoldInput, fold
+    from merging.folding.run import FoldInput, fold
 
     exact = dataclasses.replace(recipe, output="adapter", dtype="float32", out_dtype=None)
     merged = out_dir.with_name(out_dir.name + "-adapter")

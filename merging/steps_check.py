@@ -10,11 +10,11 @@ from medley.lm.adapter_config import AdapterConfig
 from medley.lm.adapter_file import PREFIX, SUFFIX_A, SUFFIX_B, AdapterFile, LoraModule, TensorInfo
 from medley.lm.model_file import ModelFile, open_model
 from merging.check import BYTES_OF, Preflight, place_problems, preflight, space_problems
-from merging.documents import parse_documents
-from merging.full_check import FullPreflight, Opened, absent_warnings, preflight_full
-from merging.full_compatibility import adapter_shape_problems
-from merging.full_recipe import FullRecipe
-from merging.recipe import Recipe
+from merging.full_models.check import FullPreflight, Opened, absent_warnings, preflight_full
+from merging.full_models.compatibility import adapter_shape_problems
+from merging.full_models.recipe import FullRecipe
+from merging.recipes.documents import parse_documents
+from merging.recipes.recipe import Recipe
 
 Found = Preflight | FullPreflight
 

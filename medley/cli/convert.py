@@ -8,7 +8,7 @@ from medley.cli.flags import flags_from, given
 from medley.cli.follow import submit
 from medley.cli.output import json_option, print_facts, print_json, size_text
 from medley.errors import ProblemsError
-from merging.convert_options import ConvertOptions
+from merging.converting.options import ConvertOptions
 
 if TYPE_CHECKING:
     from medley.jobs.build_convert import ConvertPlan

@@ -8,7 +8,7 @@ from medley.cli.flags import flags_from, given
 from medley.cli.follow import submit
 from medley.cli.output import count_of, json_option, print_facts, print_json, size_text
 from medley.errors import ProblemsError
-from merging.extract_options import ExtractOptions
+from merging.extracting.options import ExtractOptions
 
 if TYPE_CHECKING:
     from medley.jobs.build_extract import ExtractPlan

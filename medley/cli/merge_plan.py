@@ -11,7 +11,7 @@ from medley.errors import ProblemsError
 if TYPE_CHECKING:
     from medley.jobs.build_merge import MergePlan
     from merging import Diagnosis
-    from merging.alikeness import Matrix
+    from merging.diagnosis.alikeness import Matrix
 
 SHADES = " ░▒▓█"  # from 0 to 1
 MOST_LAYERS = 8  # rows of the table of norms; of deeper adapters every second, third, … layer is shown

@@ -83,6 +83,6 @@ def convert_spec(registry: "Registry", ref: str, *, name: str, options: Mapping[
 
 def _needed_base(registry: "Registry", adapter: FoundAdapter) -> "Version | None":
     from medley.lm.adapter_file import open_adapter
-    from merging.convert_check import needs_base
+    from merging.converting.check import needs_base
 
     return base_of(registry, adapter) if needs_base(open_adapter(adapter.folder)) else None

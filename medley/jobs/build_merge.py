@@ -17,7 +17,7 @@ from medley.jobs.spec import JobSpec
 if TYPE_CHECKING:
     from hub import Registry
     from merging import Diagnosis, FullPreflight, FullRecipe, Preflight, Recipe
-    from merging.documents import Document
+    from merging.recipes.documents import Document
 
 
 @dataclass(frozen=True)

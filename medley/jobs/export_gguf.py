@@ -28,7 +28,7 @@ def write_adapter_gguf(registry: "Registry", ref: str, out: Path, emit: Emit = i
     """
     from medley.lm.adapter_file import open_adapter
     from medley.lm.adapter_gguf import gguf_problems, write_gguf
-    from merging.delta_check import delta_problems
+    from merging.checks.delta_check import delta_problems
 
     found = find_adapter(registry, ref)
     adapter, base = open_adapter(found.folder), base_of(registry, found)

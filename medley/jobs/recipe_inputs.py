@@ -21,7 +21,7 @@ from medley.jobs.hub_client import hub_files
 if TYPE_CHECKING:
     from hub import Registry, Version
     from merging import Recipe
-    from merging.documents import Document, Kind
+    from merging.recipes.documents import Document, Kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +139,7 @@ def find_inputs(registry: "Registry", recipe: Any, *, may_open_paths: bool = Tru
 
 def kind_of(registry: "Registry", ref: str, may_open_paths: bool) -> "Kind | None":
     """Whether a reference means an adapter or a full model; None where it means neither, or nothing."""
-    from merging.documents import folder_kind
+    from merging.recipes.documents import folder_kind
 
     if may_open_paths and (means_folder(ref) or os.path.isfile(os.path.join(ref, "config.json"))):
         return folder_kind(str(local_path(ref)))

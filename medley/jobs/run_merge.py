@@ -16,7 +16,7 @@ from medley.jobs.work import JobWork
 if TYPE_CHECKING:
     from hub import Parent
     from merging import FullReport, MergeReport
-    from merging.documents import Document, Kind
+    from merging.recipes.documents import Document, Kind
 
     Report = MergeReport | FullReport
 
@@ -37,7 +37,7 @@ def merge_and_register(
         facts: for the version's metadata, over those that every merge has.
     """
     from merging import merge, parse_documents
-    from merging.documents import documents_to_yaml
+    from merging.recipes.documents import documents_to_yaml
 
     params = {"models": {}, "bases": {}, **work.spec.params}
     adapters, models = params["inputs"], params["models"]

@@ -60,7 +60,7 @@ def draw(workspace: Workspace, kind: str, *values: Any) -> list[Any]:
 def diagnosis_of(found: "MergePlan") -> "Diagnosis":
     """The diagnosis of a plan; the same inputs, method and weights are read once, whatever rank is looked at."""
     from medley.jobs import diagnose_plan
-    from merging.recipe import RankRule
+    from merging.recipes.recipe import RankRule
 
     # Inputs are named by their content in the recipe; a compressed space is as large as the rank says.
     rank = found.recipe.rank if found.recipe.named_space == COMPRESSED else RankRule()

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from merging.methods.dare_linear import weighted_sum
-from merging.selection import nth_largest_magnitude
-from merging.sparsity import keep
+from merging.numerics.selection import nth_largest_magnitude
+from merging.numerics.sparsity import keep
 
 
 def merge(

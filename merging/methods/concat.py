@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from merging.lowrank import Factors
+from merging.numerics.lowrank import Factors
 
 
 def merge_factors(factors: Sequence[Factors], *, weights: Sequence[float]) -> Factors:

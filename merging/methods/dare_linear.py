@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from merging.row_blocks import over_rows
-from merging.sparsity import keep, l1_ratio, random_mask
+from merging.numerics.row_blocks import over_rows
+from merging.numerics.sparsity import keep, l1_ratio, random_mask
 
 
 def merge(

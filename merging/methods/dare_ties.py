@@ -11,7 +11,7 @@ from torch import Tensor
 
 from merging.methods.dare_linear import l1_factors, random_masks, thinned
 from merging.methods.ties import agreeing_sum, agreeing_sum_paper
-from merging.row_blocks import over_rows
+from merging.numerics.row_blocks import over_rows
 
 
 def merge(

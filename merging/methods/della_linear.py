@@ -13,7 +13,7 @@ from torch import Tensor
 from medley.errors import ParameterError
 from merging.method import spread_problem
 from merging.methods.dare_linear import weighted_sum
-from merging.sparsity import keep
+from merging.numerics.sparsity import keep
 
 
 def merge(

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from medley.errors import IncompatibleError
-from merging.lowrank import Factors
+from merging.numerics.lowrank import Factors
 
 
 def merge_factors(factors: Sequence[Factors], *, weights: Sequence[float]) -> Factors:

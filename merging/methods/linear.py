@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from medley.errors import ParameterError
-from merging.lowrank import Factors
+from merging.numerics.lowrank import Factors
 
 
 def coefficients(factors: Sequence[Factors], *, weights: Sequence[float], normalize: bool = True) -> list[float]:

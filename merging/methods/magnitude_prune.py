@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from merging.methods.dare_linear import weighted_sum
-from merging.sparsity import keep, largest_mask
+from merging.numerics.sparsity import keep, largest_mask
 
 
 def merge(

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from medley.errors import ParameterError
-from merging.coefficients import Coefficient, Factors, PerRow
-from merging.lowrank import inner_product, row_products
+from merging.numerics.coefficients import Coefficient, Factors, PerRow
+from merging.numerics.lowrank import inner_product, row_products
 
 SINGULAR = 1e-6  # 1 + (N−1)·cos below this has no finite ratio (mergekit's bound)
 

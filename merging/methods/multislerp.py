@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from medley.errors import ParameterError
-from merging.lowrank import Factors, gram
+from merging.numerics.lowrank import Factors, gram
 
 CANCELLED = 1e-7  # a mean of unit vectors below this is what float64 leaves of directions that cancel
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from medley.errors import ParameterError
-from merging.coefficients import Coefficient, Factors, PerColumn, PerRow
-from merging.lowrank import column_products, gram, row_products
+from merging.numerics.coefficients import Coefficient, Factors, PerColumn, PerRow
+from merging.numerics.lowrank import column_products, gram, row_products
 
 SAME_LINE = 1e-7  # sin² of the angle below which two deltas of float32 factors lie on one line
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from merging.selection import nth_largest_magnitude
+from merging.numerics.selection import nth_largest_magnitude
 
 ENERGY_FLOOR = 1e-6  # mergekit: a summed mean square below this says nothing about who matters
 SHARE_FLOOR = 1e-6  # mergekit: never divide by a smaller sum of shares

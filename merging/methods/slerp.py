@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from medley.errors import ParameterError
-from merging.lowrank import Factors, inner_product
+from merging.numerics.lowrank import Factors, inner_product
 
 ALMOST_PARALLEL = 0.9995  # |cos| above which sin(angle) is too small to divide by; a straight line is then exact enough
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from merging.lowrank import Factors
+from merging.numerics.lowrank import Factors
 
 
 def coefficients(

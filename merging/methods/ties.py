@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from merging.row_blocks import over_rows
-from merging.sparsity import l1_ratio, smallest_kept, whole_thresholds
+from merging.numerics.row_blocks import over_rows
+from merging.numerics.sparsity import l1_ratio, smallest_kept, whole_thresholds
 
 
 def merge(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from merging.lowrank import numerical_rank
+from merging.numerics.lowrank import numerical_rank
 
 
 def merge(deltas: Tensor, *, weights: Sequence[float], keep: float = 1.0, lambda_: float = 1.0) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from hub import open_registry
 from medley.jobs import extract_spec, parse_spec
 from tests.cli.conftest import Here, assert_refused, kept_in
-from tests.merging.full_models import fine_tuned, noise
+from tests.merging.tuned_models import fine_tuned, noise
 from tests.tiny_model import TINY_BASE_ID
 
 

@@ -1,0 +1,1 @@
+"""A plain LoRA from an adapter of another PEFT type."""

@@ -1,0 +1,1 @@
+"""Adapters folded into their base: a full model, streamed tensor by tensor."""

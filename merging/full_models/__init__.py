@@ -1,0 +1,1 @@
+"""Recipes of full models: checked from headers, merged with mergekit's arithmetic, reported."""

@@ -1,0 +1,101 @@
+"""The parameters of a full-model recipe against mergekit's method: known, in range, in place, none missing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from medley.options import unknown_key
+from merging.full_models.methods import FullMethod
+from merging.full_models.recipe import FullPart, FullRecipe, FullSource
+from merging.recipes.reference import Reference
+from merging.recipes.settings import setting_problem
+
+
+def full_parameter_problems(recipe: FullRecipe) -> list[str]:
+    """Everything that is wrong with the parameters and the number of models, one sentence each."""
+    problems: list[str] = []
+    for part in recipe.parts():
+        for parameters in part.settings:
+            problems += _setting_problems(parameters, recipe.method, "")
+        for source in part.sources:
+            problems += _source_problems(source, recipe.method)
+        problems += _input_problems(part, recipe.method)
+        problems += _missing_problems(part, recipe.method)
+    return list(dict.fromkeys(problems))
+
+
+def _setting_problems(parameters: Mapping[str, Any], method: FullMethod, where: str) -> list[str]:
+    problems = []
+    for name, setting in parameters.items():
+        parameter = method.parameter(name)
+        if parameter is None:
+            known = [each.name for each in method.parameters]
+            hint = unknown_key(str(name), known).partition("'. ")[2] if known else "It has none."
+            problems.append(f"{where}{method.name} has no parameter '{name}'. {hint}")
+            continue
+        problem = setting_problem(parameter, setting)
+        problems += [where + problem] if problem else []
+    return problems
+
+
+def _source_problems(source: FullSource, method: FullMethod) -> list[str]:
+    where = f"'{source.model.text}': "
+    shared = [each.name for each in method.parameters if each.scope == "global" and each.name in source.parameters]
+    problems = [f"{where}{name} holds for the whole merge. Move it to the recipe's own parameters." for name in shared]
+    own = {name: setting for name, setting in source.parameters.items() if name not in shared}
+    return problems + _setting_problems(own, method, where)
+
+
+def _input_problems(part: FullPart, method: FullMethod) -> list[str]:
+    """How many models there are, and whether the base is among them."""
+    models = _models(part)
+    twice = next((each.text for index, each in enumerate(models) if each in models[:index]), None)
+    if twice is not None:
+        return [f"{part.where} names '{twice}' twice."]
+    base = part.base_model
+    if method.base == "required" and base is None:
+        return [f"{method.name} needs base_model: the model that the others are compared with."]
+    if part.has_layers and method.base != "ignored" and base is not None and base not in models:
+        return [f"{part.where}: its sources must name the base model '{base.text}' too, with its layer_range."]
+    count = len(models) + _is_added(part)
+    others = count - (base is not None and method.base != "ignored")
+    more = "models besides the base"
+    return [
+        *_count_problems(method.name, "models", count, method.min_models, method.max_models, part.where),
+        *_count_problems(method.name, more, others, method.min_others, method.max_others, part.where),
+    ]
+
+
+def _is_added(part: FullPart) -> bool:
+    """Whether mergekit adds the base to the models itself; it does so for every method, if no layers are named."""
+    return part.base_model is not None and not part.has_layers and part.base_model not in _models(part)
+
+
+def _models(part: FullPart) -> list[Reference]:
+    return [source.model for source in part.sources]
+
+
+def _count_problems(name: str, what: str, count: int, least: int, most: int | None, where: str) -> list[str]:
+    if least <= count and (most is None or count <= most):
+        return []
+    wanted = f"exactly {least}" if least == most else f"at least {least}" if count < least else f"at most {most}"
+    return [f"{name} merges {wanted} {what}, but {where} has {count}."]
+
+
+def _missing_problems(part: FullPart, method: FullMethod) -> list[str]:
+    problems = []
+    for parameter in method.parameters:
+        if not parameter.is_required or any(parameter.name in settings for settings in part.settings):
+            continue
+        if parameter.scope == "global":
+            problems.append(f"{method.name} needs the parameter {parameter.name}. {parameter.help}")
+            continue
+        for source in part.sources:
+            is_counted = method.is_base_weighted or source.model != part.base_model
+            if is_counted and parameter.name not in source.parameters:
+                problems.append(f"'{source.model.text}' has no {parameter.name}, which {method.name} needs.")
+        if method.is_base_weighted and part.base_model is not None and _is_added(part):
+            problems.append(
+                f"'{part.base_model.text}' is merged too, because it is the base_model, and has no {parameter.name}. "
+                f"List it among the models; {parameter.name}: 0 leaves it out."
+            )
+    return problems

@@ -1,0 +1,87 @@
+"""The parameters of a recipe against its method: known, in range, at the right place, and none missing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from medley.options import unknown_key
+from merging.method import Method
+from merging.recipes.recipe import Recipe, Slice
+from merging.recipes.settings import setting_problem
+
+LARGEST = 1e6  # squares of larger weights leave the range of float32, and singular values then say nothing
+WITHOUT_EFFECT = ("int8_mask",)  # saves memory in mergekit and changes no result
+
+
+def parameter_problems(recipe: Recipe) -> list[str]:
+    """Everything that is wrong with the parameters and the number of inputs, one sentence each."""
+    problems = [
+        problem for shared in recipe.shared_parameters for problem in _setting_problems(shared, recipe.method, "")
+    ]
+    problems += _count_problems(recipe)
+    problems += _density_problems(recipe)
+    for each in recipe.slices:
+        problems += _setting_problems(each.parameters, recipe.method, "")
+        for source in each.sources:
+            problems += _source_problems(source.parameters, recipe.method, f"'{source.model}': ")
+        problems += _missing_problems(recipe, each)
+    return problems
+
+
+def _setting_problems(parameters: Mapping[str, Any], method: Method, where: str) -> list[str]:
+    problems = []
+    for name, setting in parameters.items():
+        parameter = method.parameter(name)
+        if parameter is not None:
+            problem = setting_problem(parameter, setting, largest=LARGEST)
+            problems += [where + problem] if problem else []
+        elif name not in WITHOUT_EFFECT:
+            problems.append(where + _unknown_parameter(str(name), method))
+    return problems
+
+
+def _source_problems(parameters: Mapping[str, Any], method: Method, where: str) -> list[str]:
+    for_all = [each.name for each in method.parameters if each.scope == "global" and each.name in parameters]
+    problems = [f"{where}{name} holds for the whole merge. Move it to the recipe's own parameters." for name in for_all]
+    own = {name: setting for name, setting in parameters.items() if name not in for_all}
+    return problems + _setting_problems(own, method, where)
+
+
+def _unknown_parameter(name: str, method: Method) -> str:
+    hint = unknown_key(name, [each.name for each in method.parameters]).partition("'. ")[2]
+    return f"{method.name} has no parameter '{name}'. {hint}"
+
+
+def _count_problems(recipe: Recipe) -> list[str]:
+    method, count = recipe.method, len(recipe.models)
+    if recipe.slices and method.max_models is not None and method.min_models == method.max_models != count:
+        return [f"{method.name} merges exactly {method.max_models} adapters, got {count}."]
+    if recipe.slices and count < method.min_models:
+        return [f"{method.name} needs at least {method.min_models} adapter{'s'[: method.min_models > 1]}, got {count}."]
+    return []
+
+
+def _density_problems(recipe: Recipe) -> list[str]:
+    if recipe.variant != "paper" or not recipe.method.paper_needs_one_density:
+        return []
+    sources = [source for part in recipe.slices for source in part.sources]
+    places = [*recipe.shared_parameters, *(part.parameters for part in recipe.slices)]
+    places += [each.parameters for each in sources]
+    if all(not isinstance(each.get("density"), (list, dict)) for each in places):
+        return []
+    return [f"{recipe.merge_method} in variant paper trims whole adapters, so density must be one number per adapter."]
+
+
+def _missing_problems(recipe: Recipe, part: Slice) -> list[str]:
+    problems = []
+    for parameter in recipe.method.parameters:
+        shared = (part.parameters, *recipe.shared_parameters)
+        if not parameter.is_required or any(parameter.name in parameters for parameters in shared):
+            continue
+        if parameter.scope == "global":
+            problems.append(f"{recipe.merge_method} needs the parameter {parameter.name}. {parameter.help}")
+            continue
+        for source in part.sources:
+            is_counted = not recipe.is_base(source.model) or recipe.method.counts_base
+            if is_counted and parameter.name not in source.parameters:
+                problems.append(f"'{source.model}' has no {parameter.name}, which {recipe.merge_method} needs.")
+    return problems
