@@ -6,6 +6,7 @@ from medley.errors import ParameterError
 from medley.options import option
 from merging.recipes.recipe import RankRule, parse_rank
 
+RANK_KINDS = ("auto", "at_most", "energy")
 AUTO_ENERGY = 0.99  # what `auto` keeps of a delta of full rank
 
 
@@ -25,10 +26,10 @@ class ConvertOptions:
     def problems(self) -> list[str]:
         """What is wrong with the rank, as a sentence."""
         try:
-            kind = parse_rank(self.rank).kind
+            parse_rank(self.rank, RANK_KINDS)
         except ParameterError as error:
             return [str(error)]
-        return [] if kind != "exact" else ["rank must be auto, a whole number or energy:x here, got exact."]
+        return []
 
     def rule(self, *, has_full_rank: bool) -> RankRule:
         """The rank rule of one module."""

@@ -5,7 +5,7 @@ The shape is mergekit's, plus our keys `output`, `space`, `rank`, `seed` and `va
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,12 @@ from merging.method import Method
 from merging.recipes.reference import Reference
 
 DTYPES = ("float32", "float16", "bfloat16")
+RANK_WORDS = {  # kinds of RankRule, as a user writes them
+    "auto": "auto",
+    "exact": "exact",
+    "at_most": "a whole number of at least 1",
+    "energy": "energy:x with x in (0, 1]",
+}
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,25 @@ class RankRule:
         return f"energy:{self.value:g}" if self.kind == "energy" else self.kind
 
 
-def parse_rank(value: Any) -> RankRule:
+def parse_rank(value: Any, kinds: Sequence[str] = tuple(RANK_WORDS)) -> RankRule:
     """The rule that `auto`, `exact`, a whole number or `energy:0.99` stands for.
+
+    Args:
+        value: as a user wrote it.
+        kinds: those of RANK_WORDS that are taken here; the sentence offers no other.
 
     Raises:
         ParameterError: anything else.
     """
+    rule = _rank_rule(value)
+    if rule is not None and rule.kind in kinds:
+        return rule
+    *others, last = (RANK_WORDS[kind] for kind in kinds)
+    comma = "," if len(others) > 1 else ""
+    raise ParameterError(f"rank must be {', '.join(others)}{comma} or {last}, got {value}.")
+
+
+def _rank_rule(value: Any) -> RankRule | None:
     if value in ("auto", "exact"):
         return RankRule(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
@@ -50,11 +69,7 @@ def parse_rank(value: Any) -> RankRule:
     if isinstance(value, str) and value.isdecimal() and int(value) >= 1:
         return RankRule("at_most", int(value))
     match = re.fullmatch(r"energy:(\d*\.?\d+(?:e-?\d+)?)", value) if isinstance(value, str) else None
-    if match and 0 < float(match[1]) <= 1:
-        return RankRule("energy", float(match[1]))
-    raise ParameterError(
-        f"rank must be auto, exact, a whole number of at least 1, or energy:x with x in (0, 1], got {value}."
-    )
+    return RankRule("energy", float(match[1])) if match and 0 < float(match[1]) <= 1 else None
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def test_what_can_be_known_is_said_before_a_job_is_made(others: Path, here: Here
     assert ended.err.splitlines() == [
         "Error: 3 problems in the conversion:",
         "  The name 'sums' belongs to a version of kind dataset. Choose another one.",
-        "  rank must be auto, exact, a whole number of at least 1, or energy:x with x in (0, 1], got 0.",
+        "  rank must be auto, a whole number of at least 1, or energy:x with x in (0, 1], got 0.",
         "  There is no version named 'nobody'.",
     ]
     assert kept_in(others) == before

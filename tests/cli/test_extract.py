@@ -77,7 +77,7 @@ def test_everything_wrong_is_said_before_a_job_is_made(stocked: Path, here: Here
     )
     assert_refused(
         here("extract", tuned, "--base", "tiny", "--rank", "exact", "--name", "new"),
-        says="rank must be a whole number or energy:x here, got exact: the difference has full rank.",
+        says="rank must be a whole number of at least 1 or energy:x with x in (0, 1], got exact.",
     )
     assert kept_in(stocked) == before
 

@@ -214,7 +214,7 @@ def test_kinds_without_a_weight_delta_are_refused_in_a_sentence(tmp_path: Path, 
     with pytest.raises(ProblemsError) as refused:
         convert_adapter(source, tmp_path / "out", ConvertOptions(rank="exact"), name="soft")
     assert refused.value.problems == (
-        "rank must be auto, a whole number or energy:x here, got exact.",
+        "rank must be auto, a whole number of at least 1, or energy:x with x in (0, 1], got exact.",
         "'soft' is a soft prompt: embeddings in front of every prompt, which change no weights. "
         "There is no weight delta that a LoRA could hold.",
     )

@@ -250,6 +250,14 @@ def test_rank_rules() -> None:
     ]
 
 
+def test_a_rank_that_is_not_taken_is_not_offered() -> None:
+    for value in ("auto", "most"):
+        with pytest.raises(ParameterError) as refused:
+            parse_rank(value, ("at_most", "energy"))
+        taken = "a whole number of at least 1 or energy:x with x in (0, 1]"
+        assert str(refused.value) == f"rank must be {taken}, got {value}."
+
+
 def test_models_can_be_renamed_without_touching_the_base() -> None:
     recipe = parse_recipe({**one_model(), "base_model": "org/base"}).with_models(str.upper)
     assert (recipe.models, recipe.base_model) == (("A",), "org/base")
