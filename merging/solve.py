@@ -41,7 +41,7 @@ class Merged:
         error: ‖ΔW − B·A‖ / ‖ΔW‖ with ΔW as the method defines it, cut and cast included; 0 for a zero delta. A rule
             that looks at entries defines it in its space; a sum defines it without compression.
         norm: ‖ΔW‖.
-        tied: axes of the shared space that are a convention; see shared_space.py.
+        tied: axes of the shared space that are a convention; see spaces/shared.py.
     """
 
     factors: Factors

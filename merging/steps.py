@@ -1,7 +1,7 @@
 """A recipe from beginning to end: one merge, or several of which later ones use the results of earlier ones.
 
-What each merge does is in run.py (adapters), full_run.py (full models) and fold_run.py (an adapter into its base);
-results that are only needed on the way live beside the result for as long as it takes.
+What each merge does is in run.py (adapters), full_models/run.py (full models) and folding/run.py (an adapter into its
+base); results that are only needed on the way live beside the result for as long as it takes.
 """
 
 import dataclasses
@@ -67,11 +67,16 @@ def merge(
         ParameterError: the result does not fit into the chosen dtype.
         ConflictError, StorageError: somebody took the place meanwhile, or it cannot be written.
     """
-    started = time.monotonic()
     documents, out_dir = parse_documents(recipe), Path(out_dir).expanduser()
     place = _Place(dict(names or {}), dict(bases or {}), emit)
     if len(documents) == 1 and not _is_folded(documents[0].recipe):
         return _merge_one(documents[0].recipe, out_dir, place)
+    return _merge_in_steps(documents, out_dir, place)
+
+
+def _merge_in_steps(documents: Sequence[Document], out_dir: Path, place: _Place) -> Report:
+    """What takes several merges, or a merge and a fold: all of it is checked first, and only the last one is kept."""
+    started = time.monotonic()
     inputs = [each for document in documents for each in document.inputs]
     names = {**short_names(list(dict.fromkeys(inputs))), **place.names}
     found = preflight_documents(documents, out_dir, names=names, bases=place.bases)
@@ -82,7 +87,7 @@ def merge(
         saved = documents_to_yaml([_named(document, names) for document in documents])
         (report.out_dir / RECIPE_FILE).write_text(saved, encoding="utf-8")
         put_in_place(report.out_dir, out_dir)
-    emit("artifact", path=str(out_dir))
+    place.emit("artifact", path=str(out_dir))
     return dataclasses.replace(report, out_dir=out_dir, seconds=time.monotonic() - started)
 
 

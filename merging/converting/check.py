@@ -1,7 +1,7 @@
 """What stands against turning an adapter into a plain LoRA, from configurations and headers alone. No torch here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +109,17 @@ def convert_preflight(
     modules, problems = _sources(name, adapter, groups, tensors)
     if problems:
         return ConvertPreflight(tuple(problems), adapter, modules)
-    dtype, has_full_rank = options.dtype or widest_dtype([adapter]), KINDS[adapter.config.kind].has_full_rank
+    return _sized(ConvertPreflight((), adapter, modules, saved, tensors), options, out_dir)
+
+
+def _sized(found: ConvertPreflight, options: ConvertOptions, out_dir: Path | None) -> ConvertPreflight:
+    """The same with the result's dtype, ranks and bytes, and a problem where there is no room for them."""
+    dtype = options.dtype or widest_dtype([found.adapter])
+    modules, has_full_rank = found.modules, found.kind.has_full_rank
     ranks = {module: _largest_rank(source, options, has_full_rank) for module, source in modules.items()}
     size = sum(rank * sum(modules[module].sizes) for module, rank in ranks.items()) * BYTES_OF[dtype]
     problems = space_problems(out_dir, size) if out_dir is not None else []
-    return ConvertPreflight(tuple(problems), adapter, modules, saved, tensors, dtype, ranks, size)
+    return replace(found, problems=tuple(problems), dtype=dtype, rank_plan=ranks, estimated_bytes=size)
 
 
 def _kind_problems(name: str, adapter: AdapterFile) -> list[str]:

@@ -4,6 +4,7 @@ Where the delta of a kind has a low rank, its exact factors are cut by small mat
 (DoRA at its magnitudes, IA3, OFT) has full rank and is cut in a block Krylov space. The error is of what is written.
 """
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -60,7 +61,7 @@ def convert_adapter(
     """Write a plain LoRA that does what the adapter does, as well as its rank allows, and report what it misses.
 
     Args:
-        adapter_dir: an adapter of a kind in convert_kinds.py.
+        adapter_dir: an adapter of a kind in kinds.py.
         out_dir: absent or empty; appears at the end by one rename.
         base: the folder of its base model; read for DoRA, IA3 and OFT, its headers for VeRA.
         name: what to call the adapter in messages; by default its folder's name.
@@ -80,22 +81,14 @@ def convert_adapter(
     with staged_folder(out_dir) as staging, one_thread():
         tensors = _read_all(found)
         converted = _convert_modules(found, tensors, options, emit)
-        config = found.adapter.config
-        write_adapter(
-            staging,
-            {module: factors for module, (factors, _) in converted.items()},
-            base_model=str(config.base_model),
-            revision=config.revision,
-            dtype=DTYPES[found.dtype],
-            task_type=config.task_type,
-            saved_tensors={inner: tensors[key] for inner, key in found.saved.items()},
-        )
+        saved = {inner: tensors[key] for inner, key in found.saved.items()}
+        _write(staging, found, {module: factors for module, (factors, _) in converted.items()}, saved)
         report = _report(found, options, base, {module: each for module, (_, each) in converted.items()})
         (staging / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
     for warning in report.warnings:
         emit("warning", text=warning)
     emit("artifact", path=str(out_dir))
-    return ConvertReport(**{**vars(report), "out_dir": out_dir, "seconds": time.monotonic() - started})
+    return dataclasses.replace(report, out_dir=out_dir, seconds=time.monotonic() - started)
 
 
 def _read_all(found: ConvertPreflight) -> dict[str, Tensor]:
@@ -156,6 +149,19 @@ def cut_factors(factors: Factors, rule: RankRule, dtype: torch.dtype) -> tuple[F
     return (b, a), ModuleReport(rank, spectrum.energy(rank), error, size)
 
 
+def _write(staging: Path, found: ConvertPreflight, factors: Mapping[str, Factors], saved: Mapping[str, Tensor]) -> None:
+    config = found.adapter.config
+    write_adapter(
+        staging,
+        factors,
+        base_model=str(config.base_model),
+        revision=config.revision,
+        dtype=DTYPES[found.dtype],
+        task_type=config.task_type,
+        saved_tensors=saved,
+    )
+
+
 def _report(
     found: ConvertPreflight, options: ConvertOptions, base: Path | None, modules: Mapping[str, ModuleReport]
 ) -> ConvertReport:
@@ -178,4 +184,4 @@ def _report(
         return report
     word = found.kind.word
     warning = f"The result misses {report.error:.1%} of the {word}'s delta at rank {report.max_rank} or less."
-    return ConvertReport(**{**vars(report), "warnings": (warning,)})
+    return dataclasses.replace(report, warnings=(warning,))

@@ -19,7 +19,7 @@ MEASUREMENTS = 3  # of that module: the first one pays for what is loaded late, 
 DENSE_BYTES = 2_000_000_000  # dense deltas that may be in memory at once, unless one module alone takes more
 SVD_OPERATIONS = 60  # of the small singular value decomposition, times R³
 WIDE_SVD_OPERATIONS = 22  # of one decomposition of p x q, times max(p, q) · min(p, q)²
-SWEEPS = 12  # of the search for compressed axes at most, as compressed_space.py ends it
+SWEEPS = 12  # of the search for compressed axes at most, as spaces/compressed.py ends it
 
 
 @dataclass(frozen=True)

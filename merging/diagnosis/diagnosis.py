@@ -22,7 +22,7 @@ from merging.numerics.lowrank import Factors
 from merging.plan import LAYER, ModulePlan
 from merging.reading import Reader, one_thread, open_reader
 from merging.recipes.recipe import Recipe
-from merging.solve import DTYPES, merge_module, module_energies, module_seed
+from merging.solve import DTYPES, Merged, merge_module, module_energies, module_seed
 
 SHARES = (0.9, 0.95, 0.99)
 
@@ -103,17 +103,8 @@ def diagnose(
     if found.problems or found.recipe is None:
         raise ProblemsError("the merge", found.problems)
     with one_thread() as threads:
-        reader = open_reader(found.recipe, found, [("", "")] * len(found.adapters))
-        seen = _Seen(found.recipe, reader)
-        for plan in found.modules:
-            seen.add(plan)
-        if seen.problems:
-            raise ProblemsError("the merge", list(seen.problems.values()))
-
-        def merge_one(plan: ModulePlan) -> object:
-            return merge_module(found.recipe, plan, reader.read(plan), DTYPES[found.dtype])
-
-        cost = estimate_cost(found, found.recipe, seen.read_seconds, merge_one, threads)
+        seen = _see(found, found.recipe)
+        cost = estimate_cost(found, found.recipe, seen.read_seconds, seen.merge, threads)
     output_overlap, input_overlap = seen.alikeness.overlaps()
     return Diagnosis(
         names=tuple(found.adapters),
@@ -128,11 +119,22 @@ def diagnose(
     )
 
 
+def _see(found: Preflight, recipe: Recipe) -> "_Seen":
+    """Every module, looked at once."""
+    seen = _Seen(recipe, open_reader(recipe, found, [("", "")] * len(found.adapters)), DTYPES[found.dtype])
+    for plan in found.modules:
+        seen.add(plan)
+    if seen.problems:
+        raise ProblemsError("the merge", list(seen.problems.values()))
+    return seen
+
+
 @dataclass
 class _Seen:
     """What is gathered module by module.
 
     Attributes:
+        dtype: of the merge's result.
         energies: module to σ² of its result, falling.
         squares: module to ‖ΔW‖² by adapter.
         problems: adapter to what is wrong with its numbers.
@@ -140,6 +142,7 @@ class _Seen:
 
     recipe: Recipe
     reader: Reader
+    dtype: torch.dtype
     conflicts: list[ModuleConflict] = field(default_factory=list)
     energies: dict[str, list[float]] = field(default_factory=dict)
     squares: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -167,6 +170,10 @@ class _Seen:
         if len(pulling) > 1:
             generator = torch.Generator().manual_seed(module_seed(0, plan.name))
             self.conflicts.append(module_conflict(pulling, generator))
+
+    def merge(self, plan: ModulePlan) -> Merged:
+        """The result of one module, as the merge will make it."""
+        return merge_module(self.recipe, plan, self.reader.read(plan), self.dtype)
 
     def _read(self, plan: ModulePlan) -> dict[int | None, Factors]:
         factors = {}

@@ -1,9 +1,10 @@
 """The runner of an extraction: two full models in, one adapter folder out, one module at a time.
 
 Modules are worked on side by side, each on one thread, so that the bytes of the result depend on the models, the
-options and the seed alone. The maths is in adaptive_svd.py, what is checked before in extract_check.py.
+options and the seed alone. The maths is in numerics/adaptive_svd.py, what is checked before in check.py.
 """
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -64,11 +65,7 @@ def extract_adapter(
         emit("warning", text=warning)
     with staged_folder(out_dir) as staging, one_thread(), ThreadPoolExecutor(2) as hashing:
         digests = {role: hashing.submit(weights_digest, folder) for role, folder in (("base", base), ("model", model))}
-        with open_tensors(found.base) as before, open_tensors(found.model) as after:
-            whole = sort_whole(found, before, after, options.others)
-            modules = dict(_extract_modules(found, before, after, options, emit))
-        if not modules:
-            raise IncompatibleError("No linear weight differs between the base and the model: nothing to extract.")
+        whole, modules = _extract(found, options, emit)
         write_adapter(
             staging,
             {name: factors for name, (factors, _) in modules.items()},
@@ -82,7 +79,19 @@ def extract_adapter(
         report = report.with_inputs({role: digest.result() for role, digest in digests.items()})
         (staging / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
     emit("artifact", path=str(out_dir))
-    return ExtractReport(**{**vars(report), "out_dir": out_dir, "seconds": time.monotonic() - started})
+    return dataclasses.replace(report, out_dir=out_dir, seconds=time.monotonic() - started)
+
+
+def _extract(
+    found: ExtractPreflight, options: ExtractOptions, emit: Emit
+) -> tuple[Whole, dict[str, tuple[Factors, ModuleReport]]]:
+    """What of the difference is kept whole, and the factors of all else by module."""
+    with open_tensors(found.base) as before, open_tensors(found.model) as after:
+        whole = sort_whole(found, before, after, options.others)
+        modules = dict(_extract_modules(found, before, after, options, emit))
+    if not modules:
+        raise IncompatibleError("No linear weight differs between the base and the model: nothing to extract.")
+    return whole, modules
 
 
 def _extract_modules(

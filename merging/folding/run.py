@@ -1,7 +1,7 @@
 """A base with adapters folded in, as a full model: streamed tensor by tensor, so that any size fits into memory.
 
 The arithmetic is float32(base) + Σ weight · scale · B · A, cast once. Tensors that no adapter changes are copied byte
-for byte. What is done to each tensor is planned in fold_plan.py; here the bytes are read, changed and written.
+for byte. What is done to each tensor is planned in plan.py; here the bytes are read, changed and written.
 """
 
 import json
@@ -113,9 +113,8 @@ def fold(
         raise ProblemsError("the fold", plan.problems)
     for warning in plan.warnings:
         emit("warning", text=warning)
-    with staged_folder(out_dir) as staging, one_thread() as threads, ExitStack() as stack:
-        files = [_open_weights(stack, adapter) for adapter in plan.adapters.values()]
-        names = _write(staging, plan, files, shard_bytes, threads, emit)
+    with staged_folder(out_dir) as staging:
+        names = _write_tensors(staging, plan, shard_bytes, emit)
         _write_side_files(staging, plan.model, plan)
         report = _report(plan, names, base_model, revision, notes)
         (staging / FILE_NAME).write_text(report.to_json(), encoding="utf-8")
@@ -132,19 +131,20 @@ def _open_weights(stack: ExitStack, adapter: AdapterFile) -> Any:
         raise AdapterFormatError(f"'{adapter.folder.name}' cannot be read: {error}.") from error
 
 
-def _write(
-    staging: Path, plan: FoldPlan, files: Sequence[Any], shard_bytes: int, threads: int, emit: Emit
-) -> list[str]:
+def _write_tensors(staging: Path, plan: FoldPlan, shard_bytes: int, emit: Emit) -> list[str]:
+    """The names of the weight files."""
     plans = {each.result.name: each for each in plan.tensors}
     steps = iter(range(1, len(plans) + 1))
-    return write_weights(
-        staging,
-        [each.result for each in plan.tensors],
-        lambda name: _content(plans[name], files, list(plan.adapters)),
-        shard_bytes=shard_bytes,
-        threads=threads,
-        written=lambda: emit("progress", step=next(steps), total=len(plans), text="Folding"),
-    )
+    with one_thread() as threads, ExitStack() as stack:
+        files = [_open_weights(stack, adapter) for adapter in plan.adapters.values()]
+        return write_weights(
+            staging,
+            [each.result for each in plan.tensors],
+            lambda name: _content(plans[name], files, list(plan.adapters)),
+            shard_bytes=shard_bytes,
+            threads=threads,
+            written=lambda: emit("progress", step=next(steps), total=len(plans), text="Folding"),
+        )
 
 
 def _content(plan: TensorPlan, files: Sequence[Any], names: Sequence[str]) -> Content:

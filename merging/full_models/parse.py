@@ -1,6 +1,6 @@
 """A recipe of full models from plain values: mergekit's whole schema, where every unknown key is an error.
 
-No model is opened here and mergekit is not loaded; what only their files can tell is found by full_check.py.
+No model is opened here and mergekit is not loaded; what only their files can tell is found by check.py.
 """
 
 from collections.abc import Mapping

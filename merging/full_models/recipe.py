@@ -1,6 +1,6 @@
 """A recipe of full models after parsing: mergekit's own keys, with every model in it a `Reference`.
 
-It runs on mergekit, so its shape stays mergekit's. Reading one is in parse_full.py, running one in full_run.py.
+It runs on mergekit, so its shape stays mergekit's. Reading one is in parse.py, running one in run.py.
 """
 
 from collections.abc import Callable, Iterator, Mapping

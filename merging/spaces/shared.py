@@ -1,6 +1,6 @@
 """The axes that the deltas of one module share, and what it means to look at a delta along them.
 
-Which axes: core_space.py, knots_space.py and compressed_space.py. What is done there: a method's `merge`.
+Which axes: core.py, knots.py and compressed.py. What is done there: a method's `merge`.
 """
 
 from collections.abc import Sequence

@@ -41,7 +41,7 @@ def test_neither_gauge_nor_order_moves_the_axes() -> None:
 
 
 def test_axes_of_the_stacked_factors_would_move_with_the_gauge() -> None:
-    # the alternative that core_space.py argues against: QR of the stacked B
+    # the alternative that core.py argues against: QR of the stacked B
     first, second = random_factors(12, 10, 3, 1), random_factors(12, 10, 2, 2)
     before = torch.linalg.qr(torch.cat([first[0], second[0]], dim=1).double()).Q
     after = torch.linalg.qr(torch.cat([moved_gauge(first, 7)[0], second[0]], dim=1).double()).Q
