@@ -120,7 +120,7 @@ EPSILON = Parameter(
     "epsilon",
     float,
     0.15,
-    "An entry's chance to stay goes from density - epsilon to density + epsilon.",
+    "An entry's chance to stay lies within epsilon of the density.",
     low=0.0,
     high=0.5,
     scope="model",

@@ -36,7 +36,7 @@ class TrialOptions:
     virtual_tokens: int = option(20, "Tokens of the types that put some in front.", low=1, high=4096)
     max_eval_rows: int = option(64, "Held-out rows that are measured.", low=1, advanced=True)
     quant: str = option("none", "Load the base in 4-bit NF4 for all types.", choices=("none", "4bit"), advanced=True)
-    seed: int = option(42, "The same for all types.", low=0, high=2**32 - 1, advanced=True)
+    seed: int = option(42, "Seed, the same for all types.", low=0, high=2**32 - 1, advanced=True)
     device: str = option("auto", "Where to train.", choices=("auto", "cuda", "mps", "cpu"), advanced=True)
 
     def problems(self) -> list[str]:

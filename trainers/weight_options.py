@@ -31,7 +31,9 @@ class WeightOptions:
     )
     steps: int = option(60, "Optimizer steps of the gradient.", low=1, high=100_000)
     trials: int = option(40, "Weightings that a search tries out.", low=3, high=10_000)
-    learning_rate: float = option(0.03, "Of the weights; they start at 1/n.", above=0, high=10, advanced=True)
+    learning_rate: float = option(
+        0.03, "Learning rate of the weights; they start at 1/n.", above=0, high=10, advanced=True
+    )
     low: float = option(-0.5, "Smallest weight that a search tries.", low=-4, high=4, advanced=True)
     high: float = option(1.5, "Largest weight that a search tries.", low=-4, high=4, advanced=True)
     batch_size: int = option(8, "Rows in one forward pass.", low=1, high=4096, advanced=True)
@@ -39,7 +41,7 @@ class WeightOptions:
     max_rows: int = option(400, "Rows of the train split that are learned from.", low=1, advanced=True)
     max_eval_rows: int = option(200, "Rows of the eval split that are measured.", low=1, advanced=True)
     new_tokens: int = option(64, "Longest answer that a reward is given for.", low=1, high=4096, advanced=True)
-    seed: int = option(0, "Of the order of the rows, and of the search.", low=0, high=2**32 - 1, advanced=True)
+    seed: int = option(0, "Seed of the order of the rows, and of the search.", low=0, high=2**32 - 1, advanced=True)
     device: str = option("auto", "Where to run.", choices=("auto", "cuda", "mps", "cpu"), advanced=True)
 
     @property

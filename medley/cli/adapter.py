@@ -154,7 +154,9 @@ def import_(source: Path, name: str, base: str | None, as_json: bool) -> None:
 @adapter.command()
 @click.argument("name")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--format", "format_name", type=click.Choice(["peft", "gguf"]), default="peft", help="Default peft.")
+@click.option(
+    "--format", "format_name", type=click.Choice(["peft", "gguf"]), default="peft", help="What to write. Default peft."
+)
 def export(name: str, out: Path, format_name: str) -> None:
     """Copy an adapter to a new folder, or to a .zip; with --format gguf to a file for llama.cpp and Ollama."""
     from hub import open_registry

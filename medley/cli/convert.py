@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("adapter", metavar="NAME")
-@click.option("--to", "kind", type=click.Choice(["lora"]), default="lora", show_default=True, help="What to make.")
-@click.option("--name", help="Name of the new adapter.")
+@click.option("--to", "kind", type=click.Choice(["lora"]), default="lora", help="What to make. Default lora.")
+@click.option("--name", help="Name of the new adapter; a dry run needs none.")
 @click.option("--dry-run", is_flag=True, help="Only check and estimate; nothing is written.")
 @click.option("--background", is_flag=True, help="Return at once; the job goes on.")
 @json_option

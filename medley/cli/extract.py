@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model")
 @click.option("--base", help="Registered base; that of a registered model, or the bundled one, when not given.")
-@click.option("--name", help="Name of the new adapter.")
+@click.option("--name", help="Name of the new adapter; a dry run needs none.")
 @click.option("--dry-run", is_flag=True, help="Only check and estimate; nothing is written.")
 @click.option("--background", is_flag=True, help="Return at once; the job goes on.")
 @json_option

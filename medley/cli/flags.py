@@ -25,7 +25,7 @@ class FoldedCommand(click.Command):
         plain, folded = [], []
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and not isinstance(parameter, click.Argument):
                 (folded if getattr(parameter, "is_advanced", False) else plain).append(record)
         for title, records in (("Options", plain), ("More options", folded)):
             if records:
@@ -82,5 +82,5 @@ def _default_text(default: Any) -> str:
     if isinstance(default, bool):
         return "on" if default else "off"
     if isinstance(default, tuple):
-        return ",".join(default)
+        return ", ".join(default)  # so that a line can break between them
     return f"{default:g}" if isinstance(default, float) else str(default)

@@ -15,7 +15,7 @@ from medley.errors import ParameterError, ProblemsError
 if TYPE_CHECKING:
     from medley.jobs.build_fold import FoldSetup
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "float16", "bfloat16")
 SIZE = re.compile(r"([0-9.]+) ?(B|kB|MB|GB|TB)", re.IGNORECASE)
 UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
@@ -23,7 +23,7 @@ UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 @click.command()
 @click.argument("arguments", metavar="NAME[=WEIGHT]… [OUT]", nargs=-1, required=True)
 @click.option("--name", help="Register the model under this name; OUT may then be left out.")
-@click.option("--dtype", type=click.Choice(DTYPES), help="Of the model. Default the base's.")
+@click.option("--dtype", type=click.Choice(DTYPES), help="Number type of the model; the base's when not given.")
 @click.option("--shard-size", default="5GB", help="Largest weights file, such as 500MB. Default 5GB.")
 @click.option("--untie", is_flag=True, help="Give the output layer weights of its own where an adapter needs it.")
 @click.option("--dry-run", is_flag=True, help="Only check and estimate; nothing is written.")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import click
 
 from medley import __version__
+from medley.cli.help_text import HelpContext, with_whole_help
 from medley.errors import UserError
 
 INTERRUPTED, READER_LEFT = 130, 141  # 128 + SIGINT, 128 + SIGPIPE
@@ -63,12 +64,14 @@ COMMANDS: dict[str, Entry] = {
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called, not when they are listed."""
 
+    context_class = HelpContext
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         entry = COMMANDS.get(cmd_name)
-        return getattr(importlib.import_module(entry.module), entry.attribute) if entry else None
+        return with_whole_help(getattr(importlib.import_module(entry.module), entry.attribute)) if entry else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -35,10 +35,16 @@ WHOLE = 0.9995  # what is shown as 100.0 %
 @click.option(
     "--space", type=click.Choice(SPACES), help="Where deltas are looked at; compressed needs --rank. Default core."
 )
-@click.option("--rank", help="auto, exact, a whole number, or energy:0.99. Default auto.")
-@click.option("--seed", type=int, help="Of the methods that draw at random. Default 0.")
-@click.option("--variant", type=click.Choice(["mergekit", "paper"]), help="Whose rule, where they differ.")
-@click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="Of the result.")
+@click.option("--rank", help="Rank of the result: auto, exact, a whole number, or energy:0.99. Default auto.")
+@click.option("--seed", type=int, help="Seed of the methods that draw at random. Default 0.")
+@click.option(
+    "--variant", type=click.Choice(["mergekit", "paper"]), help="Whose rule, where they differ. Default mergekit."
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    help="Number type of the result; the widest of the inputs when not given.",
+)
 @click.option("--dry-run", is_flag=True, help="Only check and estimate; nothing is written.")
 @click.option("--background", is_flag=True, help="Return at once; the job goes on.")
 @json_option

@@ -36,7 +36,7 @@ class MergeCommand(click.Command):
         general, own = [], []
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and not isinstance(parameter, click.Argument):
                 (own if parameter.name in parameter_names() else general).append(record)
         methods = [(method.name, method_text(method)) for method in METHODS.values()]
         for title, records in (("Options", general), ("Methods", methods), ("Options of methods", own)):

@@ -19,9 +19,9 @@ class ConvertOptions:
     )
     max_rank: int = option(128, "Largest rank that a delta of full rank may take.", low=1, high=16_384)
     dtype: str | None = option(
-        None, "Of the result; that of the adapter when empty.", choices=("float32", "float16", "bfloat16")
+        None, "Number type of the result; that of the adapter when empty.", choices=("float32", "float16", "bfloat16")
     )
-    seed: int = option(0, "Of the random projections.", low=0, high=2**32 - 1, advanced=True)
+    seed: int = option(0, "Seed of the random projections.", low=0, high=2**32 - 1, advanced=True)
 
     def problems(self) -> list[str]:
         """What is wrong with the rank, as a sentence."""

@@ -21,9 +21,9 @@ class ExtractOptions:
         choices=("save", "refuse", "ignore"),
     )
     dtype: str | None = option(
-        None, "Of the result; that of the model when empty.", choices=("float32", "float16", "bfloat16")
+        None, "Number type of the result; that of the model when empty.", choices=("float32", "float16", "bfloat16")
     )
-    seed: int = option(0, "Of the random projections.", low=0, high=2**32 - 1, advanced=True)
+    seed: int = option(0, "Seed of the random projections.", low=0, high=2**32 - 1, advanced=True)
 
     def problems(self) -> list[str]:
         """What is wrong with the rank, as a sentence."""

@@ -58,6 +58,22 @@ def test_every_command_has_the_help_that_the_table_promises(here: Here, name: st
     assert shown.startswith(f"Usage: medley {name} ")
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_help_breaks_lines_at_spaces_alone(here: Here, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """`--nuslerp-` at the end of a line and `row-wise` on the next is no flag that anybody could copy."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    pages = [here(*words, "--help", ok=True).out for words in (["merge"], ["demo"], ["compare-types"], ["adapter"])]
+    lines = [line.rstrip() for page in pages for line in page.splitlines()]
+    assert [line for line in lines if line.endswith("-") or "\u2011" in line] == []
+    assert max(map(len, lines)) in range(columns - 20, columns)
+    assert pages[0].split("Options:\n")[1].startswith("  --name TEXT ")  # the arguments stand in the usage line
+
+
+def test_a_list_of_commands_ends_no_line_in_dots(here: Here) -> None:
+    shown = " ".join(here("base", "--help", ok=True).out.split())
+    assert "add Record a base: a Hub id (downloaded when first used) or a local folder. list The bases" in shown
+
+
 def test_an_empty_registry_lists_an_empty_array(here: Here) -> None:
     for noun in ("adapter", "data", "base", "job"):
         listed = here(noun, "list", "--json", ok=True)
