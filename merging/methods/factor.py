@@ -1,6 +1,6 @@
 """peft's averaging of the factors, offered for comparison only: it is not the weighted sum of the deltas.
 
-A* = Σ √|wᵢ|·Aᵢ and B* = Σ sgn(wᵢ)·√|wᵢ|·Bᵢ multiply out to the wanted Σ wᵢ·BᵢAᵢ plus cross terms √|wᵢwⱼ|·BᵢAⱼ (i ≠ j)
+A* = Σ sgn(wᵢ)·√|wᵢ|·Aᵢ and B* = Σ √|wᵢ|·Bᵢ multiply out to the wanted Σ wᵢ·BᵢAᵢ plus cross terms ±√|wᵢwⱼ|·BᵢAⱼ (i ≠ j)
 that nobody trained. On unrelated adapters the cross terms are as large as the sum itself. It also depends on the gauge:
 (B·G, G⁻¹·A) is the same adapter, but merges to something else.
 """
@@ -26,6 +26,6 @@ def merge_factors(factors: Sequence[Factors], *, weights: Sequence[float]) -> Fa
     if len(ranks) > 1:
         raise IncompatibleError(f"factor averages adapters of one rank, got ranks {', '.join(map(str, ranks))}.")
     roots = [math.sqrt(abs(weight)) for weight in weights]
-    b = sum(math.copysign(root, weight) * b for (b, _), root, weight in zip(factors, roots, weights, strict=True))
-    a = sum(root * a for (_, a), root in zip(factors, roots, strict=True))
+    b = sum(root * b for (b, _), root in zip(factors, roots, strict=True))
+    a = sum(math.copysign(root, weight) * a for (_, a), root, weight in zip(factors, roots, weights, strict=True))
     return b, a

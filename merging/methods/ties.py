@@ -13,6 +13,8 @@ from torch import Tensor
 from merging.numerics.row_blocks import over_rows
 from merging.numerics.sparsity import l1_ratio, smallest_kept, whole_thresholds
 
+CANCELLED = 1e-6  # weights whose sum is below this share of their magnitudes sum to what rounding left of 0
+
 
 def merge(
     deltas: Tensor,
@@ -61,7 +63,8 @@ def agreeing_sum(deltas: Tensor, weights: Sequence[float], *, normalize: bool) -
     Args:
         deltas: (n, rows, cols); zero entries take no side.
         weights: one per adapter.
-        normalize: divide by the sum of the weights of those that agree.
+        normalize: divide by the sum of the weights of those that agree. Where it is zero nothing is divided, as in
+            mergekit; weights like 0.3, 0.4 and -0.7 sum to zero here too, and there to what rounding leaves of it.
     """
     return over_rows(lambda rows: _agreeing(rows, weights, normalize=normalize), deltas)
 
@@ -75,7 +78,8 @@ def _agreeing(deltas: Tensor, weights: Sequence[float], *, normalize: bool) -> T
     if not normalize:
         return total
     divisor = agreed.sign_().mul_(weight_N11).sum(0)
-    return total / torch.where(divisor == 0, 1.0, divisor)
+    least = CANCELLED * sum(abs(weight) for weight in weights)
+    return total / torch.where(divisor.abs() <= least, 1.0, divisor)
 
 
 def prepare_paper(

@@ -1,12 +1,14 @@
-"""The papers' rules and magnitude pruning against peft's own functions on deltas, where they mean the same."""
+"""The papers' rules, magnitude pruning and `factor` against peft's own functions, where they mean the same."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
+from peft.tuners.lora.model import LoraModel
 from peft.utils import merge_utils
 
-from merging.methods import dare_linear, dare_ties, magnitude_prune, ties
+from merging.methods import dare_linear, dare_ties, factor, magnitude_prune, ties
 from tests.merging.lora_files import random_factors
 
 WEIGHTS = [0.8, 1.5, -0.6]
@@ -61,3 +63,16 @@ def test_dare_of_the_paper_with_the_same_random_numbers(
     expected = theirs(list(deltas), torch.tensor(WEIGHTS), density)
     ours = rule(deltas, weights=WEIGHTS, generator=torch.Generator().manual_seed(3), density=[density] * 3, **switches)
     torch.testing.assert_close(ours, expected, rtol=2e-6, atol=2e-6)
+
+
+def test_the_average_of_the_factors_with_a_negative_weight() -> None:
+    """Which of the two factors gets the sign decides the signs of the cross terms."""
+    factors = [random_factors(5, 4, 2, seed) for seed in (1, 2, 3)]
+    scales = [2.0, 0.5, 1.0]
+    b, a = ({str(index): SimpleNamespace(weight=pair[side]) for index, pair in enumerate(factors)} for side in (0, 1))
+    layer = SimpleNamespace(lora_A=a, lora_B=b, lora_embedding_A={}, scaling=dict(zip("012", scales, strict=True)))
+    merged = LoraModel._generalized_task_arithmetic_weighted_adapter
+    expected_a, expected_b = merged(None, "linear", list("012"), WEIGHTS, layer, None, None)
+    weights = [weight * scale for weight, scale in zip(WEIGHTS, scales, strict=True)]
+    ours_b, ours_a = factor.merge_factors(factors, weights=weights)
+    torch.testing.assert_close(ours_b @ ours_a, expected_b @ expected_a)

@@ -31,6 +31,12 @@ def test_weights_elect_and_average_in_mergekits_rule() -> None:
     assert summed.tolist() == [[24.0, -18.0]]
 
 
+def test_weights_that_cancel_but_for_rounding_do_not_divide() -> None:
+    # weighted [0.3, 0.4, 2.1]: all agree; 0.3 + 0.4 - 0.7 leaves 6e-8 in float32, and the sum 2.8 is not divided
+    merged = ties.merge(rows([1.0], [1.0], [-3.0]), weights=[0.3, 0.4, -0.7], density=[1.0] * 3)
+    assert merged.tolist() == [[pytest.approx(2.8)]]
+
+
 def test_the_paper_elects_without_weights_and_counts() -> None:
     # totals without weights: [3, 2] -> +, +; entry 0: only the first agrees, 3·4 / 1 = 12; entry 1: the second, 1·5 / 1
     merged = ties.merge_paper(
