@@ -141,6 +141,10 @@ def _kind_problems(name: str, adapter: AdapterFile) -> list[str]:
         )
     if config.lora_bias or config.raw.get("bias") not in (None, "none"):
         problems.append(f"'{name}' also trained biases, which a plain LoRA cannot hold.")
+    if config.raw.get("ensure_weight_tying"):
+        problems.append(
+            f"'{name}' ties what it trained to other layers (ensure_weight_tying), which a plain LoRA would not."
+        )
     if config.fan_in_fan_out:
         problems.append(f"'{name}' belongs to a base that stores its weights transposed (fan_in_fan_out).")
     problems += [
@@ -176,7 +180,8 @@ def _sort_tensors(name: str, adapter: AdapterFile) -> tuple[dict[str, str], dict
             odd.append(key)
     problems = []
     if odd:
-        problems.append(f"'{name}' holds {len(odd)} tensors that a plain LoRA has no place for, for example {odd[0]}.")
+        count = "1 tensor" if len(odd) == 1 else f"{len(odd)} tensors"
+        problems.append(f"'{name}' holds {count} that a plain LoRA has no place for, for example {odd[0]}.")
     if not groups:
         problems.append(f"'{name}' holds no {kind.word} weights.")
     elif len(shared) < len(kind.shared):
@@ -202,22 +207,33 @@ def _sources(
     name: str, adapter: AdapterFile, groups: Mapping[str, Mapping[str, str]], base: Mapping[str, StoredTensor]
 ) -> tuple[dict[str, Source], list[str]]:
     """Every module with its scale and sizes, if its shapes fit together and fit the base."""
-    modules, problems = {}, []
+    modules, problems, odd = {}, [], {}
     scales = _scales(adapter, list(groups))
     for module, parts in groups.items():
         shapes = {part: adapter.tensors[key].shape for part, key in parts.items()}
         weight = base.get(f"{module}.weight")
         found = _sizes(adapter.config.kind, shapes, weight.shape if weight else None)
         if found is None:
-            shown = ", ".join(f"{part} {shape}" for part, shape in shapes.items())
-            where = f" beside a weight {weight.shape}" if weight else ""
-            problems.append(f"'{name}': the tensors of {module} do not fit together: {shown}{where}.")
+            odd[module] = _shown(adapter.config.kind, shapes, weight)
         elif adapter.config.kind == "ia3" and f"{module}.bias" in base and shapes["ia3_l"][1] == 1:
             problems.append(f"'{name}' also scales the bias of {module}, which a plain LoRA cannot do.")
         else:
             sizes, rank = found
             modules[module] = Source(scales[module], sizes, min(rank, *sizes), parts)
+    for module, shown in list(odd.items())[:1]:
+        count = "1 more module" if len(odd) == 2 else f"{len(odd) - 1} more modules"
+        more = f" (and those of {count})" if len(odd) > 1 else ""
+        problems.append(f"'{name}': the tensors of {module}{more} do not fit together: {shown}.")
     return modules, problems
+
+
+def _shown(kind: str, shapes: Shapes, weight: StoredTensor | None) -> str:
+    """A module's tensors with their shapes, those it lacks, and the weight they should fit."""
+    parts = [f"{part} {shape}" for part, shape in shapes.items()]
+    parts += [f"no {part}" for part in KINDS[kind].parts if part not in shapes and kind != "lokr"]
+    if weight is None:
+        return ", ".join(parts) + (", and the base has no such weight" if KINDS[kind].needs_base else "")
+    return f"{', '.join(parts)} beside a weight {weight.shape}"
 
 
 def _scales(adapter: AdapterFile, names: list[str]) -> dict[str, float]:

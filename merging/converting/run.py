@@ -16,7 +16,7 @@ from torch import Tensor
 
 from medley.errors import AdapterFormatError, ProblemsError
 from medley.events import Emit, ignore_event
-from medley.lm.adapter_file import WEIGHTS_FILE, file_sha256
+from medley.lm.adapter_file import WEIGHTS_FILE, check_finite, file_sha256
 from medley.lm.adapter_tensors import Factors, write_adapter
 from medley.lm.base_folder import weights_digest
 from medley.lm.model_tensors import open_tensors
@@ -69,7 +69,7 @@ def convert_adapter(
 
     Raises:
         ProblemsError: everything that preflight found; nothing is written then.
-        AdapterFormatError: weights that cannot be read.
+        AdapterFormatError: weights that cannot be read or are not finite.
         ConflictError, StorageError: somebody took the place meanwhile, or it cannot be written.
     """
     started, options = time.monotonic(), options or ConvertOptions()
@@ -94,6 +94,7 @@ def convert_adapter(
 def _read_all(found: ConvertPreflight) -> dict[str, Tensor]:
     """The adapter's tensors in float32; adapters are small."""
     path = found.adapter.folder / WEIGHTS_FILE
+    check_finite(found.adapter)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {key: file.get_tensor(key).float() for key in found.adapter.tensors}

@@ -56,12 +56,15 @@ class Findings:
 
     def add_adapter(self, index: int, name: str, adapter: AdapterFile, weight: float) -> None:
         """Note all that an adapter does, and what of it cannot be folded."""
+        misfits = [*_odd_embeddings(name, adapter), *_odd_magnitudes(name, adapter)]
+        if misfits:
+            self.problems.extend(misfits)
+            return
         steps = [*_pairs(self.model, index, adapter, weight), *_embeddings(self.model, index, adapter, weight)]
         strange = [key for key in adapter.extra_tensors if not _is_known(key, adapter)]
         if strange:
-            self.problems.append(
-                f"'{name}' holds {len(strange)} tensors that fold does not know, for example {strange[0]}."
-            )
+            count = "1 tensor" if len(strange) == 1 else f"{len(strange)} tensors"
+            self.problems.append(f"'{name}' holds {count} that fold does not know, for example {strange[0]}.")
         whole = [key for key in adapter.extra_tensors if ".lora_" not in key and key not in strange]
         missing = []
         for tensor, shape, change in steps:
@@ -114,23 +117,63 @@ def _embeddings(
     model: ModelFile, index: int, adapter: AdapterFile, weight: float
 ) -> Iterator[tuple[str, tuple[int, int], LowRank]]:
     """The same of embeddings: their A is (rank, tokens), their B (width, rank), and the matrix (tokens, width)."""
-    keys = [key for key in adapter.extra_tensors if key.endswith(EMBEDDING_A)]
-    names = [key.removeprefix(PREFIX).removesuffix(EMBEDDING_A) for key in keys]
-    if not names:
-        return
-    config, every = adapter.config, [*adapter.modules, *names]
-    ranks = resolve_patterns(config.rank_pattern, every, config.r, "rank_pattern")
-    alphas = resolve_patterns(config.alpha_pattern, every, config.lora_alpha, "alpha_pattern")
-    for name in names:
+    for name, (_, scale) in _embedding_scales(adapter).items():
         key_a, key_b = PREFIX + name + EMBEDDING_A, PREFIX + name + EMBEDDING_B
-        scale = alphas[name] / (ranks[name] ** 0.5 if config.use_rslora else ranks[name])
         shape = adapter.tensors[key_a].shape[1], adapter.tensors[key_b].shape[0]
         yield _tensor_of(model, name, "weight"), shape, LowRank(index, key_a, key_b, True, weight * scale)
 
 
+def _embedding_scales(adapter: AdapterFile) -> dict[str, tuple[int, float]]:
+    """Every embedding that the adapter holds a factor of, with the rank and the scale of the configuration.
+
+    Raises:
+        ValueError: a pattern of the configuration cannot be used.
+    """
+    keys = [key.removeprefix(PREFIX) for key in adapter.extra_tensors if key.endswith((EMBEDDING_A, EMBEDDING_B))]
+    names = list(dict.fromkeys(key[: -len(EMBEDDING_A)] for key in keys))
+    if not names:
+        return {}
+    config, every = adapter.config, [*adapter.modules, *names]
+    ranks = resolve_patterns(config.rank_pattern, every, config.r, "rank_pattern")
+    alphas = resolve_patterns(config.alpha_pattern, every, config.lora_alpha, "alpha_pattern")
+    return {
+        name: (ranks[name], alphas[name] / (ranks[name] ** 0.5 if config.use_rslora else ranks[name])) for name in names
+    }
+
+
+def _odd_embeddings(name: str, adapter: AdapterFile) -> Iterator[str]:
+    """The embeddings whose two factors are not (rank, tokens) and (width, rank)."""
+    try:
+        scales = _embedding_scales(adapter)
+    except ValueError as error:
+        yield f"'{name}': {error}"
+        return
+    for module, (rank, _) in scales.items():
+        sides = [adapter.tensors.get(PREFIX + module + end) for end in (EMBEDDING_A, EMBEDDING_B)]
+        a, b = (side.shape if side else () for side in sides)
+        if (len(a), len(b)) != (2, 2) or (a[0], b[1]) != (rank, rank):
+            shown = f"A {a or 'missing'}, B {b or 'missing'}, rank {rank}"
+            yield f"'{name}': the factors of {module} do not fit together: {shown}."
+
+
+def _odd_magnitudes(name: str, adapter: AdapterFile) -> Iterator[str]:
+    """The modules without one magnitude for each of their outputs, though the configuration speaks of DoRA."""
+    if not adapter.config.use_dora:
+        return
+    held = {module: adapter.tensors.get(PREFIX + module + MAGNITUDE) for module in adapter.modules}
+    odd = [key for key, known in adapter.modules.items() if not held[key] or held[key].shape != (known.out_features,)]
+    if odd:
+        count = "1 more module" if len(odd) == 2 else f"{len(odd) - 1} more modules"
+        more = f" and {count}" if len(odd) > 1 else ""
+        yield (
+            f"'{name}' has no magnitudes of DoRA that fit {odd[0]}{more}, though its configuration says use_dora: "
+            "true. Set it right, or take the whole file."
+        )
+
+
 def _is_known(key: str, adapter: AdapterFile) -> bool:
     if key.endswith((EMBEDDING_A, EMBEDDING_B)):
-        return all(key[: -len(EMBEDDING_A)] + end in adapter.tensors for end in (EMBEDDING_A, EMBEDDING_B))
+        return True
     if key.endswith(MAGNITUDE):
         return adapter.config.use_dora and key.removeprefix(PREFIX).removesuffix(MAGNITUDE) in adapter.modules
     return key.startswith(PREFIX) and not any(word in key for word in (".lora_", "token_adapter"))

@@ -169,11 +169,11 @@ def _blocks(plan: TensorPlan, files: Sequence[Any], names: Sequence[str]) -> Ite
 
 def _read(change: LowRank, files: Sequence[Any], names: Sequence[str]) -> Change:
     """(scale · left, right) of one adapter in float32."""
-    left, right = (
-        files[change.adapter].get_tensor(key).to(torch.float32) for key in (change.key_left, change.key_right)
-    )
-    if not (torch.isfinite(left).all() and torch.isfinite(right).all()):
-        raise AdapterFormatError(f"'{names[change.adapter]}' holds NaN or Infinity in {change.key_left}.")
+    keys = change.key_left, change.key_right
+    left, right = (files[change.adapter].get_tensor(key).to(torch.float32) for key in keys)
+    for key, factor in zip(keys, (left, right), strict=True):
+        if not torch.isfinite(factor).all():
+            raise AdapterFormatError(f"'{names[change.adapter]}' holds NaN or Infinity in {key}.")
     if change.is_transposed:
         left, right = left.T.contiguous(), right.T.contiguous()
     return left * change.scale, right

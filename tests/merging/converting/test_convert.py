@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from medley.errors import ProblemsError
+from medley.errors import AdapterFormatError, ProblemsError
 from merging import ConvertOptions, convert_adapter, convert_preflight
 from merging.converting.weight_deltas import dora, ia3, loha, lokr
+from tests.merging.lora_files import random_factors, write_lora
 from tests.merging.tuned_models import logits, written_deltas
 from tests.tiny_model import TINY_BASE_ID
 
@@ -239,3 +240,20 @@ def test_shapes_that_do_not_fit_are_refused(tmp_path: Path, make: Make) -> None:
         "'other': the tensors of model.layers.0.self_attn.q_proj do not fit together: hada_w1_a (32, 2), "
         "hada_w1_b (2, 32), hada_w2_a (32, 2), hada_w2_b (2, 30).",
     )
+
+
+def test_what_no_file_of_its_kind_should_hold(tiny_base: Path, tmp_path: Path) -> None:
+    pairs = {f"model.layers.{layer}.self_attn.q_proj": random_factors(32, 32, 2, layer) for layer in (0, 1)}
+    dora = write_lora(tmp_path / "dora", pairs, use_dora=True)
+    assert convert_preflight(dora, ConvertOptions(), base=tiny_base).problems == (
+        "'dora': the tensors of model.layers.0.self_attn.q_proj (and those of 1 more module) do not fit together: "
+        "lora_A.weight (2, 32), lora_B.weight (32, 2), no lora_magnitude_vector beside a weight (32, 32).",
+    )
+    tied = write_lora(tmp_path / "tied", pairs, ensure_weight_tying=True)
+    assert convert_preflight(tied, ConvertOptions()).problems == (
+        "'tied' ties what it trained to other layers (ensure_weight_tying), which a plain LoRA would not.",
+    )
+    name, (b, a) = next(iter(pairs.items()))
+    broken = write_lora(tmp_path / "broken", {name: (b, a / 0)})
+    with pytest.raises(AdapterFormatError, match=rf"'base_model.model.{name}.lora_A.weight' holds NaN or Infinity"):
+        convert_adapter(broken, tmp_path / "out")

@@ -130,6 +130,32 @@ def test_what_cannot_be_folded_is_said_before_anything_is_written(tmp_path: Path
     )
 
 
+def test_a_file_that_does_not_keep_what_its_configuration_says(tmp_path: Path) -> None:
+    base, out, embedding = write_base(tmp_path / "base"), tmp_path / "out", "base_model.model.model.embed_tokens"
+
+    def adapter(name: str, more: dict[str, torch.Tensor], **config: object) -> list[FoldInput]:
+        folder = write_lora(tmp_path / name, {QUERY: random_factors(6, 5, 2, 1)}, **config)
+        tensors = load_file(folder / "adapter_model.safetensors")
+        save_file(tensors | more, folder / "adapter_model.safetensors")
+        return [FoldInput(folder)]
+
+    for name, magnitude in (("none", {}), ("one", torch.ones(1)), ("row", torch.ones(1, 6))):
+        more = {f"base_model.model.{QUERY}.lora_magnitude_vector": magnitude} if len(magnitude) else {}
+        assert refusal(base, adapter(name, more, use_dora=True), out) == (
+            f"'{name}' has no magnitudes of DoRA that fit {QUERY}, though its configuration says use_dora: true. "
+            "Set it right, or take the whole file."
+        )
+    targets = {"target_modules": ["q_proj", "embed_tokens"]}
+    a, b = f"{embedding}.lora_embedding_A", f"{embedding}.lora_embedding_B"
+    assert refusal(base, adapter("half", {a: torch.ones(2, 9)}, **targets), out) == (
+        "'half': the factors of model.embed_tokens do not fit together: A (2, 9), B missing, rank 2."
+    )
+    odd = adapter("odd", {a: torch.ones(2, 9), b: torch.ones(5, 3)}, **targets)
+    assert refusal(base, odd, out) == (
+        "'odd': the factors of model.embed_tokens do not fit together: A (2, 9), B (5, 3), rank 2."
+    )
+
+
 def test_what_does_not_fit_into_the_dtype_is_refused_by_name(tmp_path: Path) -> None:
     base, name = write_base(tmp_path / "base", torch.float16), QUERY + ".weight"
     big = write_lora(tmp_path / "big", {QUERY: (torch.full((6, 1), 300.0), torch.full((1, 5), 300.0))})
@@ -137,8 +163,9 @@ def test_what_does_not_fit_into_the_dtype_is_refused_by_name(tmp_path: Path) -> 
     with pytest.raises(ParameterError, match=message):
         fold(base, [FoldInput(big)], tmp_path / "out")
     assert weights_of(fold_to(base, big, tmp_path / "wide", dtype="bfloat16"))[name].dtype == torch.bfloat16
-    broken = write_lora(tmp_path / "broken", {QUERY: (torch.full((6, 1), float("nan")), torch.ones(1, 5))})
-    with pytest.raises(AdapterFormatError, match=rf"^'broken' holds NaN or Infinity in base_model.model.{QUERY}"):
+    broken = write_lora(tmp_path / "broken", {QUERY: (torch.ones(6, 1), torch.full((1, 5), float("nan")))})
+    message = rf"^'broken' holds NaN or Infinity in base_model.model.{QUERY}.lora_A.weight"
+    with pytest.raises(AdapterFormatError, match=message):
         fold(base, [FoldInput(broken)], tmp_path / "out")
     weights = weights_of(base)
     weights[name][0, 0] = float("inf")
