@@ -53,22 +53,35 @@ class Preflight:
     dtype: str = "float32"
     estimated_bytes: int = 0
 
+    def inputs(self) -> list[dict[str, Any]]:
+        """Name, the ranks that occur, number of modules and base of each input, as plain values."""
+        return [
+            {
+                "name": name,
+                "ranks": sorted({module.rank for module in each.modules.values()}),
+                "modules": len(each.modules),
+                "base": each.config.base_model,
+            }
+            for name, each in self.adapters.items()
+        ]
+
     def input_rows(self) -> list[tuple[str, str, str, str]]:
-        """Name, rank, number of modules and base of each input, for a table."""
-        return [(name, _ranks_text(each), str(len(each.modules)), each.config.base_model or "")
-                for name, each in self.adapters.items()]  # fmt: skip
+        """The same for a table under `input_columns`."""
+        return [
+            (each["name"], _ranks_text(each["ranks"]), str(each["modules"]), each["base"] or "")
+            for each in self.inputs()
+        ]
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        names = ("name", "rank", "modules", "base")
+        """Plain values, for JSON; None for what is not known yet."""
         return {
             "problems": list(self.problems),
             "warnings": list(self.warnings),
-            "inputs": [dict(zip(names, row, strict=True)) for row in self.input_rows()],
+            "inputs": self.inputs(),
             "recipe": self.recipe.to_mapping() if self.recipe else None,
             "rank_plan": dict(self.rank_plan),
-            "dtype": self.dtype,
-            "estimated_bytes": self.estimated_bytes,
+            "dtype": self.dtype if self.estimated_bytes else None,
+            "estimated_bytes": self.estimated_bytes or None,
         }
 
 
@@ -129,8 +142,7 @@ def _outlook(
     return Preflight(tuple(problems), tuple(warnings), recipe, adapters, tuple(plans), ranks, dtype, size)
 
 
-def _ranks_text(adapter: AdapterFile) -> str:
-    ranks = sorted({module.rank for module in adapter.modules.values()})
+def _ranks_text(ranks: list[int]) -> str:
     return "" if not ranks else str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]}-{ranks[-1]}"
 
 

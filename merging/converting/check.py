@@ -55,13 +55,13 @@ class ConvertPreflight:
         return KINDS[self.adapter.config.kind]
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON; None for what is not known yet."""
         return {
             "problems": list(self.problems),
             "kind": self.adapter.config.kind if self.adapter else None,
             "rank_plan": dict(self.rank_plan),
-            "dtype": self.dtype,
-            "estimated_bytes": self.estimated_bytes,
+            "dtype": self.dtype if self.estimated_bytes else None,
+            "estimated_bytes": self.estimated_bytes or None,
         }
 
 

@@ -63,14 +63,14 @@ class ExtractPreflight:
     estimated_bytes: int = 0
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON; None for what is not known yet."""
         return {
             "problems": list(self.problems),
             "warnings": list(self.warnings),
             "rank_plan": dict(self.rank_plan),
             "others": list(self.others),
-            "dtype": self.dtype,
-            "estimated_bytes": self.estimated_bytes,
+            "dtype": self.dtype if self.estimated_bytes else None,
+            "estimated_bytes": self.estimated_bytes or None,
         }
 
 

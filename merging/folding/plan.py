@@ -79,18 +79,18 @@ class FoldPlan:
         return sum(1 for plan in self.tensors if plan.changes or plan.is_replaced)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON; None for what is not known yet."""
         return {
             "problems": list(self.problems),
             "warnings": list(self.warnings),
             "inputs": [
                 {"name": name, "weight": weight} for name, weight in zip(self.adapters, self.weights, strict=True)
             ],
-            "tensors": len(self.tensors),
-            "changed": self.changed,
-            "parameters": sum(plan.source.element_count for plan in self.tensors),
+            "tensors": len(self.tensors) or None,
+            "changed": self.changed if self.tensors else None,
+            "parameters": sum(plan.source.element_count for plan in self.tensors) or None,
             "dtype": self.dtype or (self.model.dtype if self.model else None),
-            "estimated_bytes": self.size_bytes,
+            "estimated_bytes": self.size_bytes or None,
         }
 
 

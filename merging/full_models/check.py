@@ -55,20 +55,32 @@ class FullPreflight:
         """Of the result's weights."""
         return sum(tensor.size_bytes for tensor in self.tensors.values())
 
+    def inputs(self) -> list[dict[str, Any]]:
+        """What each input is, as plain values; dtype and architecture are a model's, and the base is an adapter's."""
+        return [{"name": self.names[name], **_facts(opened)} for name, opened in self.opened.items()]
+
     def input_rows(self) -> list[tuple[str, str, str, str]]:
-        """A row for each input, for a table under `input_columns`."""
-        return [(self.names[name], *_facts(opened)) for name, opened in self.opened.items()]
+        """The same for a table under `input_columns`."""
+        return [
+            (
+                each["name"],
+                each["dtype"] or "",
+                f"{each['parameters']:,}",
+                each["architecture"] or f"adapter of {each['base'] or 'an unknown base'}",
+            )
+            for each in self.inputs()
+        ]
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON; None for what is not known yet."""
         return {
             "problems": list(self.problems),
             "warnings": list(self.warnings),
-            "inputs": [dict(zip(("name", *self.input_columns[1:]), row, strict=True)) for row in self.input_rows()],
+            "inputs": self.inputs(),
             "recipe": self.recipe.with_models(lambda name: self.names.get(name, name)).to_mapping(),
-            "dtype": self.dtype,
-            "tensors": len(self.tensors),
-            "estimated_bytes": self.estimated_bytes,
+            "dtype": self.dtype if self.tensors else None,
+            "tensors": len(self.tensors) or None,
+            "estimated_bytes": self.estimated_bytes or None,
         }
 
     def result(self) -> ModelFile:
@@ -211,7 +223,12 @@ def _size(model: ModelFile) -> int:
     return sum(tensor.size_bytes for tensor in model.tensors.values())
 
 
-def _facts(opened: Opened) -> tuple[str, str, str]:
-    if isinstance(opened, AdapterFile):
-        return "", f"{opened.parameter_count:,}", f"adapter of {opened.config.base_model or 'an unknown base'}"
-    return opened.dtype or "", f"{opened.parameter_count:,}", (opened.config.get("architectures") or [""])[0]
+def _facts(opened: Opened) -> dict[str, Any]:
+    is_model = isinstance(opened, ModelFile)
+    return {
+        "kind": "model" if is_model else "adapter",
+        "dtype": opened.dtype if is_model else None,
+        "parameters": opened.parameter_count,
+        "architecture": (opened.config.get("architectures") or ["unknown"])[0] if is_model else None,
+        "base": None if is_model else opened.config.base_model,
+    }

@@ -34,6 +34,24 @@ def test_a_dry_run_of_documents_shows_the_result_of_the_last(stocked: Path, here
     ]
     told = here("merge", recipe, "--dry-run", "--json", ok=True).json
     assert (told["problems"], told["dtype"], told["estimated_bytes"]) == ([], "bfloat16", 2 * 30880)
+    assert told["inputs"] == [
+        {
+            "name": "tiny:v1",
+            "kind": "model",
+            "dtype": "float32",
+            "parameters": 30880,
+            "architecture": "LlamaForCausalLM",
+            "base": None,
+        },
+        {
+            "name": "blend",
+            "kind": "adapter",
+            "dtype": None,
+            "parameters": 8192,
+            "architecture": None,
+            "base": "medley-tests/tiny-llama",
+        },
+    ]
     assert [each.get("name") for each in told["recipe"]] == ["blend", None]
     assert told["diagnosis"] is None
 

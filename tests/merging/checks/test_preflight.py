@@ -233,5 +233,8 @@ def test_findings_as_a_table_and_as_plain_values(tmp_path: Path) -> None:
     found = preflight(linear_of(*folders))
     assert found.input_rows() == [("even", "2", "2", BASE), ("mixed", "1-3", "2", BASE)]
     values = json.loads(json.dumps(found.to_mapping()))
-    assert values["inputs"][1] == {"name": "mixed", "rank": "1-3", "modules": "2", "base": BASE}
+    assert values["inputs"][1] == {"name": "mixed", "ranks": [1, 3], "modules": 2, "base": BASE}
     assert (values["problems"], values["rank_plan"]) == ([], {first: 3, second: 4})
+    assert (values["dtype"], values["estimated_bytes"]) == ("float32", 4 * (3 * 11 + 4 * 11))
+    unknown = preflight(linear_of(*folders, tmp_path / "gone")).to_mapping()
+    assert (unknown["dtype"], unknown["estimated_bytes"]) == (None, None)
