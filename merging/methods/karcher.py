@@ -19,20 +19,21 @@ def coefficients(factors: Sequence[Factors], *, max_iter: int = 10, tol: float =
     """The numbers cᵢ for which Σ cᵢ·ΔWᵢ is the Karcher mean of the directions times the mean of the norms.
 
     As in mergekit 0.1.5 there are no weights, and a zero delta has no direction but counts in the mean of the norms.
-    The sphere is that of the deltas; mergekit takes whole weights. It starts from the first model where the directions
-    cancel, so that the result depends on the order; here that is an error.
+    The sphere is that of the deltas; mergekit takes whole weights, and all whose norm is at most `tol` for zero, which
+    deltas can be. It starts from the first model where the directions cancel, so that the result depends on the order;
+    here that is an error.
 
     Args:
         factors: one (B, A) per adapter.
         max_iter: the largest number of steps.
-        tol: norms up to this count as zero; the steps end at one shorter than this (an angle in radians).
+        tol: the steps end at one shorter than this (an angle in radians).
 
     Raises:
         ParameterError: the directions cancel, as those of ΔW and −ΔW do.
     """
     products = gram(factors)
     norms = products.diag().sqrt()
-    valid = [index for index, size in enumerate(norms.tolist()) if size > tol]
+    valid = [index for index, size in enumerate(norms.tolist()) if size > 0]
     if not valid:
         return [0.0] * len(factors)
     sizes = norms[valid]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medley.options import unknown_key
-from merging.method import Method
+from merging.method import DENSITY, Method
 from merging.recipes.recipe import Recipe, Slice
 from merging.recipes.settings import setting_problem
 
@@ -63,10 +63,13 @@ def _count_problems(recipe: Recipe) -> list[str]:
 def _density_problems(recipe: Recipe) -> list[str]:
     if recipe.variant != "paper" or not recipe.method.paper_needs_one_density:
         return []
-    sources = [source for part in recipe.slices for source in part.sources]
-    places = [*recipe.shared_parameters, *(part.parameters for part in recipe.slices)]
-    places += [each.parameters for each in sources]
-    if all(not isinstance(each.get("density"), (list, dict)) for each in places):
+    found: dict[str, list[Any]] = {}
+    for part in recipe.slices:
+        for source in part.sources:
+            places = (source.parameters, part.parameters, *recipe.shared_parameters)
+            given = [place["density"] for place in places if "density" in place]
+            found.setdefault(source.model, []).append(given[0] if given else DENSITY.default)
+    if all(not isinstance(first, (list, dict)) and {first, *others} == {first} for first, *others in found.values()):
         return []
     return [f"{recipe.merge_method} in variant paper trims whole adapters, so density must be one number per adapter."]
 

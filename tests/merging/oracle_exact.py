@@ -64,7 +64,7 @@ def multislerp(deltas: Array, weights: Array, own: Own, draw: Draw) -> Array:
 
 def karcher(deltas: Array, weights: Array, own: Own, draw: Draw) -> Array:
     norms = np.array([np.linalg.norm(delta) for delta in deltas])
-    units = [delta / norm for delta, norm in zip(deltas, norms, strict=True) if norm > own["tol"]]
+    units = [delta / norm for delta, norm in zip(deltas, norms, strict=True) if norm > 0]
     mean = sum(units) / np.linalg.norm(sum(units))
     for _ in range(own["max_iter"]):
         step = np.zeros(mean.shape)

@@ -93,6 +93,13 @@ def test_a_missing_delta_only_makes_the_karcher_mean_smaller() -> None:
     assert karcher.coefficients([MISSING, MISSING]) == [0.0, 0.0]
 
 
+def test_a_short_delta_has_a_direction_in_the_karcher_mean() -> None:
+    # 1e-6 is below the default tol of 1e-5, which is an angle and says nothing about lengths
+    short = [(1e-6 * b, a) for b, a in (EAST, EAST)]
+    assert karcher.coefficients(short[:1]) == pytest.approx([1.0])
+    assert karcher.coefficients(short) == pytest.approx([0.5, 0.5])
+
+
 def test_methods_without_weights_refuse_them(tmp_path: Path) -> None:
     models = [(random_lora(tmp_path / name, seed=1), 0.5) for name in "ab"]
     for method in ("karcher", "model_stock"):

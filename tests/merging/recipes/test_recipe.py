@@ -40,6 +40,11 @@ def one_model(**changes: object) -> dict[str, object]:
     return {"merge_method": "ties", "models": [{"model": "a", "parameters": {"weight": 1}}], **changes}
 
 
+def one_slice(layers: list[int], **parameters: float) -> dict[str, object]:
+    source = {"model": "a", "layer_range": layers, "parameters": {"weight": 1}}
+    return {"sources": [source], "parameters": parameters}
+
+
 def test_every_key_arrives() -> None:
     recipe = parse_recipe(TIES)
     assert recipe.models == ("adapters/pirate", "adapters/sql")
@@ -158,6 +163,10 @@ def test_a_missing_file_says_so() -> None:
         ),
         (
             {"variant": "paper", "parameters": {"density": [0.2, 0.4]}},
+            "ties in variant paper trims whole adapters, so density must be one number per adapter.",
+        ),
+        (
+            {"variant": "paper", "models": None, "slices": [one_slice([0, 1], density=0.2), one_slice([1, 2])]},
             "ties in variant paper trims whole adapters, so density must be one number per adapter.",
         ),
         ({"base_model": 5}, "base_model must be a name or a path, got 5."),
