@@ -15,6 +15,8 @@ EXTRA = 16  # columns beyond the wanted ones before the error is looked at
 MOST_BLOCKS = 24
 SETTLED = 0.02  # blocks end when all further ones, at the pace of the last two, would gain less than this share
 FIRST_RANK = 16  # where a search for an energy starts
+UPRIGHT = 0.1  # a block that leans on the basis by less is at right angles to it, but for rounding, once projected
+MOST_PROJECTIONS = 8  # of one block; rounding alone takes two or three
 
 
 def squared_norm(matrix: Tensor) -> float:
@@ -54,10 +56,15 @@ def largest(matrix: Tensor, rank: int, generator: torch.Generator, *, total: flo
 def _orthonormal_beside(basis: Tensor, block: Tensor) -> Tensor:
     """Orthonormal columns for a block, at right angles to the basis too.
 
-    Projected twice: of a block that lies in the basis already only rounding is left the first time.
+    Of a block that lies in the basis only rounding is left, as it does where all of a matrix of low rank is captured
+    already. Rounding leans on the basis again, so it is projected until it no longer does: twice for most blocks.
     """
-    for _ in range(2):
-        block = torch.linalg.qr(block - basis @ (basis.T @ block)).Q
+    block = torch.linalg.qr(block - basis @ (basis.T @ block)).Q
+    for _ in range(MOST_PROJECTIONS):
+        leaning = basis.T @ block
+        block = torch.linalg.qr(block - basis @ leaning).Q
+        if float(torch.linalg.matrix_norm(leaning)) <= UPRIGHT:
+            break
     return block
 
 

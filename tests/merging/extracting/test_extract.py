@@ -45,6 +45,21 @@ def test_the_error_is_within_a_percent_of_the_best(shape: tuple[int, int], power
     assert best * (1 - 1e-5) <= error <= best * 1.01
 
 
+@pytest.mark.parametrize("rounding", [0.0, 1e-7, 1e-5])
+@pytest.mark.parametrize(("held", "wanted"), [(1, 1), (4, 4), (16, 8), (8, 32)])
+def test_a_matrix_of_low_rank_is_as_good_as_one_of_full_rank(held: int, wanted: int, rounding: float) -> None:
+    """What a LoRA changed in float32: after the first block there is nothing left to find but rounding."""
+    generator = torch.Generator().manual_seed(4)
+    left, right = torch.randn(256, held, generator=generator), torch.randn(held, 192, generator=generator)
+    matrix = left @ right + rounding * torch.randn(256, 192, generator=generator)
+    spectrum = largest(matrix, wanted, torch.Generator().manual_seed(0), total=squared_norm(matrix))
+    best = float(torch.linalg.svdvals(matrix.double())[wanted:].norm())
+    error = float(torch.linalg.matrix_norm(matrix.double() - spectrum.left @ spectrum.values.diag() @ spectrum.right))
+    assert error <= best * 1.02 + 1e-6 * float(torch.linalg.matrix_norm(matrix))
+    columns = spectrum.left_basis
+    torch.testing.assert_close(columns.T @ columns, torch.eye(columns.shape[1]).double(), atol=1e-5, rtol=0)
+
+
 def test_energy_takes_the_smallest_rank_and_stops_at_the_most() -> None:
     matrix, values = with_spectrum(300, 160, 1.0)
     squares, total = values.double().square(), squared_norm(matrix)
