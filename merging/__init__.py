@@ -269,6 +269,7 @@ _HOME_OF = {  # no file is named like what it offers: the package's attribute wo
     "energy_by_rank": "merging.diagnosis.spectrum",
     "diagnose": "merging.diagnosis.diagnosis",
     "Diagnosis": "merging.diagnosis.diagnosis",
+    "module_weights": "merging.live_sum",
     "fold": "merging.folding.run",
     "plan_fold": "merging.folding.plan",
     "FoldInput": "merging.folding.plan",

@@ -39,6 +39,7 @@ _HOMES = {  # no function is named like a file here: the package's attribute wou
     "learn_weights_spec": "build_learn_weights",
     "mix_spec": "build_mix",
     "diagnose_plan": "build_merge",
+    "live_weights": "build_merge",
     "merge_preflight": "build_merge",
     "merge_spec": "build_merge",
     "plan_merge": "build_merge",

@@ -99,6 +99,21 @@ def diagnose_plan(plan: MergePlan) -> "Diagnosis":
     return diagnose(recipe, found=plan.findings)
 
 
+def live_weights(plan: MergePlan) -> dict[str, dict[str, float]] | None:
+    """The planned merge as a blend for the engine: adapter key to module to weight; None where it is no such sum.
+
+    Raises:
+        ProblemsError: everything that stands against the merge.
+        AdapterFormatError: an input holds NaN or Infinity.
+    """
+    from merging import module_weights
+
+    weights = module_weights(plan.findings)
+    if weights is None:
+        return None
+    return {plan.inputs[name].key: each for name, each in zip(plan.recipe.models, weights, strict=True)}
+
+
 def merge_spec(registry: "Registry", recipe: Any, *, name: str, may_open_paths: bool = True) -> JobSpec:
     """The spec of a merge.
 

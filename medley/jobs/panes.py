@@ -17,7 +17,7 @@ from medley.jobs.artifacts import FoundAdapter, find_adapter, means_folder
 from medley.jobs.base_names import belongs_to, identity_of, identity_text
 from medley.jobs.bases import base_folder, base_of, find_base
 from medley.jobs.hub_client import Token
-from medley.lm.panes import Completion, Pane, PaneUpdate
+from medley.lm.panes import Blend, Completion, Pane, PaneUpdate
 
 if TYPE_CHECKING:
     from hub import Registry, Version
@@ -165,14 +165,15 @@ class OpenPanes:
         histories: Sequence[Sequence[Mapping[str, str]]],
         sampling: "Sampling",
         *,
-        blends: Sequence[Mapping[str, float]] | None = None,
+        blends: Sequence[Blend] | None = None,
         should_stop: Callable[[int], bool] | None = None,
     ) -> Iterator[PaneUpdate]:
         """Every pane's answer to its own conversation, as it grows.
 
         Args:
             histories: a conversation per pane.
-            blends: other weights than the panes were opened with (a moved slider); the same adapters.
+            blends: other weights than the panes were opened with (a moved slider), or weights by module; the same
+                adapters.
             should_stop: asked with a pane's index before each token; True ends that pane.
         """
         self.load()
@@ -186,9 +187,7 @@ class OpenPanes:
         self.load()
         return self.engine.generate(self._panes(histories, None), sampling)
 
-    def _panes(
-        self, histories: Sequence[Sequence[Mapping[str, str]]], blends: Sequence[Mapping[str, float]] | None
-    ) -> list[Pane]:
+    def _panes(self, histories: Sequence[Sequence[Mapping[str, str]]], blends: Sequence[Blend] | None) -> list[Pane]:
         chosen = self.blends if blends is None else blends
         return [Pane(tuple(history), dict(blend)) for history, blend in zip(histories, chosen, strict=True)]
 

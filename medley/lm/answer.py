@@ -1,12 +1,12 @@
 """Answers token by token: one pane while it answers, and the loop over the rows of a batch."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
 from medley.lm.next_token import Sampler
-from medley.lm.panes import PaneUpdate
+from medley.lm.panes import Blend, PaneUpdate
 from medley.lm.sampling import Sampling
 from medley.lm.text_stream import TextStream
 
@@ -24,7 +24,7 @@ class Row:
     """
 
     pane: int
-    blend: Mapping[str, float]
+    blend: Blend
     limit: int
     text: TextStream
     new_tokens: int = 0

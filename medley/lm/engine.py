@@ -10,9 +10,8 @@ Which adapters are acceptable is in `fit.py`, how their deltas are added in `lor
 of deltas cannot be in a blend: its pane answers after the others, through `alone.py`.
 """
 
-import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,10 +24,11 @@ from medley.lm.adapter_tensors import iterate_scaled_factors
 from medley.lm.alone import AloneAdapter, AloneBatch
 from medley.lm.answer import Row, answer_rows, keep_all
 from medley.lm.batch import Batch
+from medley.lm.blend_weights import row_weights, without_zeros
 from medley.lm.fit import check_alone, check_fit, is_sum_of_deltas
 from medley.lm.load import LoadedBase, leave_unpacked
 from medley.lm.lora_layers import BlendLayers, Factors
-from medley.lm.panes import Completion, Pane, PaneUpdate
+from medley.lm.panes import Blend, Completion, Pane, PaneUpdate, Weight
 from medley.lm.prompts import Message, end_token_ids, prompt_ids
 from medley.lm.sampling import Sampling
 from medley.lm.text_stream import TextStream
@@ -158,12 +158,12 @@ class Engine:
         ]
 
     @torch.inference_mode()
-    def logits(self, prompt: Sequence[Message] | Sequence[int], blend: Mapping[str, float]) -> torch.Tensor:
+    def logits(self, prompt: Sequence[Message] | Sequence[int], blend: Blend) -> torch.Tensor:
         """Logits (T, V) at every position of one prompt, as the model's own numbers: for parity checks.
 
         Args:
             prompt: messages (the assistant's turn is opened) or token ids.
-            blend: adapter key -> weight.
+            blend: adapter key -> weight, as in `Pane`.
         """
         self._check_open()
         is_ids = all(isinstance(each, int) for each in prompt)
@@ -207,7 +207,7 @@ class Engine:
             self._lock.release()
 
     @contextmanager
-    def _blended(self, blends: Sequence[Mapping[str, float]]) -> Iterator[Callable[[list[int]], None]]:
+    def _blended(self, blends: Sequence[Blend]) -> Iterator[Callable[[list[int]], None]]:
         """The model with a blend on each row; yields a function that keeps some of the rows.
 
         A batch in which no blend is active runs the bare model, bit for bit.
@@ -216,13 +216,13 @@ class Engine:
         if not keys:
             yield keep_all
             return
-        weights = torch.tensor([[blend.get(key, 0.0) for key in keys] for blend in blends])
+        weights = row_weights(blends, keys)
         layers = self._layers(keys)
         layers.attach(weights)
         remaining = [weights]
 
         def select_rows(rows: list[int]) -> None:
-            remaining[0] = remaining[0][rows]
+            remaining[0] = remaining[0].keep(rows)
             layers.set_weights(remaining[0])
 
         try:
@@ -238,12 +238,10 @@ class Engine:
             self._stack = (keys, BlendLayers(self.base.model, [self._adapters[key] for key in keys]))
         return self._stack[1]
 
-    def _checked_blend(self, blend: Mapping[str, float]) -> dict[str, float]:
-        for key, weight in blend.items():
+    def _checked_blend(self, blend: Blend) -> dict[str, Weight]:
+        for key in blend:
             self._check_key(key)
-            if not math.isfinite(weight):
-                raise ParameterError(f"A weight must be a finite number, got {weight} for {key[:12]}.")
-        chosen = {key: float(weight) for key, weight in blend.items() if weight != 0}
+        chosen = without_zeros(blend)
         for key in self._alone.keys() & chosen:
             if chosen != {key: 1.0}:
                 raise ParameterError(
@@ -256,7 +254,7 @@ class Engine:
         if key not in self.keys:
             raise NotFoundError(f"The adapter {key[:12]} is not in memory; add it to the engine first.")
 
-    def _room(self, prompt: list[int], blend: Mapping[str, float], max_new_tokens: int) -> int:
+    def _room(self, prompt: list[int], blend: Blend, max_new_tokens: int) -> int:
         """How many new tokens a row may write before the base's context is full."""
         in_front = sum(self._alone[key].virtual_tokens for key in self._alone.keys() & blend)
         longest = getattr(self.base.model.config.get_text_config(), "max_position_embeddings", None)

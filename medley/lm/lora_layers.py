@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from medley.errors import IncompatibleError
+from medley.lm.blend_weights import RowWeights
 
 Factors = tuple[torch.Tensor, torch.Tensor]  # (B, A), the scale in B
 
@@ -44,9 +45,12 @@ class _Group:
         self._input: torch.Tensor | None = None
         self._hidden: torch.Tensor | None = None
 
-    def set_coefficients(self, weights: torch.Tensor) -> None:
-        """weights: (N, adapters)."""
-        self._coefficients = weights[:, self._owner].unsqueeze(1).to(self.a.device)
+    def set_coefficients(self, weights: RowWeights) -> None:
+        """The weights of the rows, by adapter, as one number for each stacked rank."""
+        parts = [
+            weights.by_module.get(name, weights.everywhere)[:, self._owner[part]] for name, part in self.slices.items()
+        ]
+        self._coefficients = torch.cat(parts, dim=1).unsqueeze(1).to(self.a.device)
         self.forget_input()
 
     def forget_input(self) -> None:
@@ -113,21 +117,22 @@ class BlendLayers:
         self._groups = [(group, _Group(group, adapters)) for group in group_by_input(names)]
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
-    def attach(self, weights: torch.Tensor) -> None:
+    def attach(self, weights: torch.Tensor | RowWeights) -> None:
         """From now on the model adds the blends to what its layers give.
 
         Args:
-            weights: (N, adapters), a row's weight of each adapter.
+            weights: (N, adapters), a row's weight of each adapter; or with those of single modules.
         """
         self.set_weights(weights)
         for names, group in self._groups:
             for name in names:
                 self._handles.append(self._model.get_submodule(name).register_forward_hook(group.hook(name)))
 
-    def set_weights(self, weights: torch.Tensor) -> None:
-        """Other blends, or fewer rows: (N, adapters)."""
+    def set_weights(self, weights: torch.Tensor | RowWeights) -> None:
+        """Other blends, or fewer rows."""
+        rows = weights if isinstance(weights, RowWeights) else RowWeights(weights, {})
         for _, group in self._groups:
-            group.set_coefficients(weights)
+            group.set_coefficients(rows)
 
     def detach(self) -> None:
         """The model is the bare base again."""

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from medley.lm.prompts import Message
 
+Weight = float | Mapping[str, float]  # of one adapter; by module, those that are not named have weight 0
+Blend = Mapping[str, Weight]  # adapter key -> weight
+
 
 @dataclass(frozen=True)
 class Pane:
@@ -12,11 +15,11 @@ class Pane:
 
     Attributes:
         messages: the conversation, oldest first.
-        blend: adapter key -> weight; empty, or all zero, is the base itself.
+        blend: adapter key -> weight, or its weights module by module; empty, or all zero, is the base itself.
     """
 
     messages: tuple[Message, ...]
-    blend: Mapping[str, float] = field(default_factory=dict)
+    blend: Blend = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class PaneUpdate:
     finish_reason: str
     new_tokens: int
     tokens_per_s: float
-    blend: Mapping[str, float]
+    blend: Blend
 
 
 @dataclass(frozen=True)
@@ -50,4 +53,4 @@ class Completion:
     finish_reason: str
     new_tokens: int
     tokens_per_s: float
-    blend: Mapping[str, float]
+    blend: Blend

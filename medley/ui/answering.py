@@ -9,12 +9,12 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from medley.lm.panes import PaneUpdate
+    from medley.lm.panes import Blend, PaneUpdate
 
 PAUSE_S = 0.08  # between two looks at the queue: about as often as a person sees a change
 Stream = Callable[[Callable[[int], bool]], "Iterator[PaneUpdate]"]
@@ -36,7 +36,7 @@ class Answer:
     finish_reason: str = ""
     new_tokens: int = 0
     tokens_per_s: float = 0.0
-    blend: Mapping[str, float] = field(default_factory=dict)
+    blend: "Blend" = field(default_factory=dict)
 
 
 class Answering:

@@ -17,6 +17,7 @@ from medley.ui.workspace import Workspace, attempt, log
 
 if TYPE_CHECKING:
     from medley.jobs.panes import OpenPanes
+    from medley.lm.panes import Weight
     from medley.lm.sampling import Sampling
 
 THEIR_OWN = "as the adapters say"
@@ -194,7 +195,7 @@ def small_print(answer: Answer, label: str) -> str:
     """Who said it, how long and how fast; hovering shows the digests and weights that really produced it."""
     if not answer.new_tokens and not answer.is_done:
         return ""
-    blend = ", ".join(f"{key[:8]} × {weight:g}" for key, weight in answer.blend.items()) or "the base itself"
+    blend = ", ".join(_times(key, weight) for key, weight in answer.blend.items()) or "the base itself"
     words = [
         plural(answer.new_tokens, "token"),
         f"{answer.tokens_per_s:.1f} tokens/s",
@@ -202,3 +203,7 @@ def small_print(answer: Answer, label: str) -> str:
     ]
     text = " · ".join(word for word in words if word)
     return f'<p class="m-small-print"><span title="{markup.escape(blend)}">{markup.escape(label)}</span> · {text}</p>'
+
+
+def _times(key: str, weight: "Weight") -> str:
+    return f"{key[:8]} × {weight:g}" if isinstance(weight, (int, float)) else f"{key[:8]} × weights by module"

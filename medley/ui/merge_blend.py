@@ -1,8 +1,9 @@
 """Trying a blend before it is made: one prompt, answered by the adapters with the weights as they are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -15,14 +16,31 @@ from medley.ui.compare_panes import Blend, pane_text
 from medley.ui.compare_talk import MAX_PROMPT_LETTERS, WAITING, open_panes, small_print
 from medley.ui.merge_form import MAX_INPUTS, plan, read
 from medley.ui.workspace import Workspace, attempt, log
-from merging import METHODS
 
 if TYPE_CHECKING:
+    from medley.jobs.build_merge import MergePlan
+    from medley.lm.panes import PaneUpdate
     from merging import Recipe
 
-SHOWS_EXACTLY = ("linear", "task_arithmetic", "concat")
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 EMPTY = "The blend answers here. Nothing is made yet: move a slider and ask again."
+BY_MODULE = "Every module has weights of its own, as in the merge; shown are their means."
+NOT_CUT = "The merge will also be cut to its rank; the preview is not."
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The blend that is asked.
+
+    Attributes:
+        blend: adapters with their weights; where each module has weights of its own, their means.
+        by_module: those weights, by the engine's keys; None where the same weights hold everywhere.
+        note: how the merge will differ, or what the weights are.
+    """
+
+    blend: Blend
+    by_module: Mapping[str, Mapping[str, float]] | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,24 +79,38 @@ def listen(workspace: Workspace, panel: BlendPanel, inputs: list[gr.components.C
     tried.then(**go_when_set(target))
 
 
-def blend_of(recipe: "Recipe", adapters: Sequence[str], weights: Sequence[float]) -> tuple[Blend, str]:
-    """The weighted sum that the engine can show, and a sentence where the merge will be something else."""
+def preview_of(found: "MergePlan", adapters: Sequence[str], weights: Sequence[float]) -> Preview:
+    """The weighted sum that the engine can show: that of the merge, or with a sentence that says what it is not."""
+    from medley.jobs import live_weights
+
+    recipe = found.recipe
+    cut = NOT_CUT if recipe.rank.kind not in ("auto", "exact") else ""
+    if recipe.method.is_fixed_sum or recipe.method.family == "concat":
+        return Preview(_plain_sum(recipe, adapters, weights), note=cut)
+    by_module = live_weights(found)
+    if by_module is None:
+        return Preview(_plain_sum(recipe, adapters, weights), note=_difference(recipe))
+    means = [fmean(each.values()) if each else 0.0 for each in by_module.values()]
+    blend = [(name, round(mean, 4)) for name, mean in zip(adapters, means, strict=False)]  # a twin has no own weights
+    return Preview(blend, by_module, f"{BY_MODULE} {cut}".strip())
+
+
+def _plain_sum(recipe: "Recipe", adapters: Sequence[str], weights: Sequence[float]) -> Blend:
+    """The adapters by their weights, divided by their sum where the method divides; equal shares without weights."""
     shares = [float(weight) for weight in weights[: len(adapters)]]
-    method = METHODS[recipe.merge_method]
-    if recipe.merge_method == "slerp":
-        t = float(recipe.parameters.get("t", 0.5))
-        shares = [1 - t, t]
-    elif not method.is_weighted:
+    if not recipe.method.is_weighted:
         shares = [1 / len(adapters)] * len(adapters)
     elif _divides(recipe) and sum(shares):
         shares = [share / sum(shares) for share in shares]
     scale = float(recipe.parameters.get("lambda", 1.0))
-    blend = [(name, round(scale * share, 4)) for name, share in zip(adapters, shares, strict=False)]
-    is_cut = recipe.rank.kind not in ("auto", "exact")
-    if recipe.merge_method in SHOWS_EXACTLY:
-        return blend, "The merge will also be cut to its rank; the preview is not." if is_cut else ""
-    note = f"The preview is the plain weighted sum; {recipe.merge_method} will differ from it"
-    return blend, f"{note} in {'strength' if method.family == 'exact' else 'single entries or directions'}."
+    return [(name, round(scale * share, 4)) for name, share in zip(adapters, shares, strict=False)]
+
+
+def _difference(recipe: "Recipe") -> str:
+    """What the plain weighted sum does not show of a merge."""
+    where = {"exact": "in the strength of single rows or columns", "factor": "by terms that nobody trained"}
+    told = where.get(recipe.method.family, "in single entries or directions")
+    return f"The preview is the plain weighted sum; {recipe.merge_method} will differ from it {told}."
 
 
 def _divides(recipe: "Recipe") -> bool:
@@ -88,7 +120,7 @@ def _divides(recipe: "Recipe") -> bool:
     return recipe.method.divides_by_weights
 
 
-def checked_blend(workspace: Workspace, values: Sequence[Any]) -> tuple[Blend, str]:
+def checked_blend(workspace: Workspace, values: Sequence[Any]) -> Preview:
     """The blend of the form as it is.
 
     Raises:
@@ -98,7 +130,7 @@ def checked_blend(workspace: Workspace, values: Sequence[Any]) -> tuple[Blend, s
     found = plan(workspace, recipe)
     if found.findings.problems:
         raise ProblemsError("the merge", found.findings.problems)
-    return blend_of(recipe, list(values[0]), values[1 : 1 + MAX_INPUTS])
+    return preview_of(found, list(values[0]), values[1 : 1 + MAX_INPUTS])
 
 
 def ask(workspace: Workspace, prompt: str, *values: Any) -> Iterator[list[Any]]:
@@ -120,12 +152,17 @@ def _ask(workspace: Workspace, prompt: str, values: Sequence[Any]) -> Iterator[l
         raise ParameterError("Write a prompt first.")
     if len(prompt) > MAX_PROMPT_LETTERS:
         raise ParameterError(f"The prompt has {len(prompt)} letters; at most {MAX_PROMPT_LETTERS} can be asked.")
-    blend, note = checked_blend(workspace, values)
-    label = pane_text(blend)
+    preview = checked_blend(workspace, values)
+    label, note = pane_text(preview.blend), preview.note
     yield [answer_html(Answer(), label, note), gr.Button(interactive=True), ""]
-    panes = open_panes(workspace, [blend], "")
+    panes = open_panes(workspace, [preview.blend], "")
     messages = [[{"role": "user", "content": prompt}]]
-    answering = Answering(lambda should_stop: panes.stream(messages, Sampling(), should_stop=should_stop), 1)
+    blends = None if preview.by_module is None else [preview.by_module]
+
+    def stream(should_stop: Callable[[int], bool]) -> Iterator["PaneUpdate"]:
+        return panes.stream(messages, Sampling(), blends=blends, should_stop=should_stop)
+
+    answering = Answering(stream, 1)
     for answers in answering.follow():
         yield [answer_html(answers[0], label, note), gr.skip(), answering.id]
     yield [answer_html(answering.answers[0], label, note), gr.Button(interactive=False), ""]
@@ -154,7 +191,7 @@ def try_address(workspace: Workspace, *values: Any) -> tuple[str, str]:
     """The comparison that shows the base, each adapter and their weighted sum live, or what stands against it."""
 
     def make() -> str:
-        blend, _ = checked_blend(workspace, values)
+        blend = checked_blend(workspace, values).blend
         panes = ["base", *list(values[0])[:2], "+".join(f"{name}={weight:g}" for name, weight in blend)]
         return markup.address("compare", {"panes": ",".join(panes)})
 

@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from medley.errors import ParameterError
 from medley.lm.adapter_file import open_adapter
 from medley.lm.adapter_tensors import iterate_scaled_factors
 from medley.lm.engine import Engine, Pane, Sampling
@@ -94,6 +95,25 @@ def test_a_blend_is_the_weighted_sum_of_deltas(
     torch.testing.assert_close(
         engine.logits(LONG, blend), plain_logits(expected, loaded_tiny, LONG), atol=2e-5, rtol=1e-4
     )
+
+
+def test_modules_may_have_weights_of_their_own(engine: Engine, loaded_tiny: LoadedBase, tmp_path: Path) -> None:
+    """A module that is not named stays as the base has it; a neighbour's plain weights are not disturbed."""
+    query, up = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.up_proj"
+    blend = {"a": {query: 0.5, up: -2.0}, "b": 0.3}
+    expected = folded(loaded_tiny, {tmp_path / "b": 0.3})
+    for name, (b, a) in iterate_scaled_factors(open_adapter(tmp_path / "a")):
+        expected.get_submodule(name).weight += {query: 0.5, up: -2.0}.get(name, 0.0) * (b @ a)
+    torch.testing.assert_close(
+        engine.logits(LONG, blend), plain_logits(expected, loaded_tiny, LONG), atol=2e-5, rtol=1e-4
+    )
+    panes = [Pane(LONG, blend), Pane(SHORT, {"a": 1.0}), Pane(LONG, {"a": {up: 0.0}})]
+    together = engine.generate(panes, GREEDY)
+    assert [answer.text for answer in together] == [engine.generate([pane], GREEDY)[0].text for pane in panes]
+    assert together[0].text == transformers_answer(expected, loaded_tiny, LONG)
+    assert [dict(answer.blend) for answer in together] == [blend, {"a": 1.0}, {}]
+    with pytest.raises(ParameterError, match="A weight must be a finite number, got nan for a"):
+        engine.logits(LONG, {"a": {up: float("nan")}})
 
 
 def test_an_empty_blend_is_the_bare_base_bit_for_bit(engine: Engine, loaded_tiny: LoadedBase) -> None:
