@@ -38,7 +38,10 @@ def show(name: str, as_json: bool) -> None:
 
     registry = open_registry()
     if means_folder(name):
-        show_folder(find_adapter(registry, name), as_json=as_json)
+        found = find_adapter(registry, name)
+        if found.warning:
+            click.echo(f"Warning: {found.warning}", err=True)
+        show_folder(found, as_json=as_json)
         return
     version = registry.get(name, kind="adapter")
     if as_json:

@@ -60,11 +60,13 @@ def report(plan: "ConvertPlan", *, as_json: bool) -> None:
     """
     found = plan.findings
     facts = {"adapter": plan.adapter.label, "base": plan.base.label if plan.base else plan.adapter.base}
+    warnings = [*plan.warnings, *([] if found else [NOT_AT_HAND])]
     if as_json:
-        print_json({**facts, **(found.to_mapping() if found else {"problems": [], "warnings": [NOT_AT_HAND]})})
-    elif found is None:
-        click.echo(f"Warning: {NOT_AT_HAND}")
-    elif not found.problems:
+        print_json({**facts, **(found.to_mapping() if found else {"problems": []}), "warnings": warnings})
+    else:
+        for warning in warnings:
+            click.echo(f"Warning: {warning}")
+    if found is not None and not (found.problems or as_json):
         print_facts(
             {
                 **facts,

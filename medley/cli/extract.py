@@ -58,15 +58,14 @@ def report(plan: "ExtractPlan", *, as_json: bool) -> None:
         ProblemsError: the extraction would be refused.
     """
     found = plan.findings
+    warnings = [*plan.warnings, *(found.warnings if found else [NOT_AT_HAND])]
     if as_json:
-        known = found.to_mapping() if found else {"problems": [], "warnings": [*plan.unseen, NOT_AT_HAND]}
-        print_json({"base": plan.base.label, "model": plan.model.label, **known})
-    elif found is None:
-        for warning in (*plan.unseen, NOT_AT_HAND):
+        known = found.to_mapping() if found else {"problems": []}
+        print_json({"base": plan.base.label, "model": plan.model.label, **known, "warnings": warnings})
+    else:
+        for warning in warnings:
             click.echo(f"Warning: {warning}")
-    elif not found.problems:
-        for warning in found.warnings:
-            click.echo(f"Warning: {warning}")
+    if found is not None and not (found.problems or as_json):
         print_facts(
             {
                 "base": plan.base.label,

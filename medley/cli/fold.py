@@ -102,7 +102,7 @@ def report(setup: "FoldSetup", *, as_json: bool) -> None:
         ProblemsError: the fold would be refused.
     """
     found = setup.findings
-    warnings = [*found.warnings, *([] if setup.is_at_hand else [NOT_AT_HAND])]
+    warnings = [*setup.warnings, *found.warnings, *([] if setup.is_at_hand else [NOT_AT_HAND])]
     if as_json:
         print_json({"base": setup.base.label, **found.to_mapping(), "warnings": warnings})
     else:

@@ -38,6 +38,8 @@ def submit(spec: "JobSpec", *, in_background: bool, as_json: bool) -> "Job":
     jobs = open_jobs()
     job = jobs.submit(spec)
     if in_background:
+        for warning in spec.params.get("warnings", ()):  # who follows the job hears them from it
+            click.echo(f"Warning: {warning}", err=True)
         report_start(job, as_json=as_json)
         return job
     click.echo(f"Job {job.id}: {job.title}", err=True)

@@ -85,7 +85,7 @@ def cli() -> None:
 
     A NAME is a registry name (pirate), one of its versions (pirate:v3), an alias (pirate:production), the start of an
     id (sha256:3f2a9c01), or the path of an adapter folder. An adapter folder called pirate in the current folder comes
-    before the name; pirate:v1 always means the registry.
+    before the name, with a warning; pirate:v1 always means the registry.
     """
 
 

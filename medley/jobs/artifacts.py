@@ -4,6 +4,7 @@ The registry keeps versions; this is where a reference becomes something that a 
 Bases are next door in bases.py, and can be had from here as well.
 """
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from medley.jobs.bases import (
     looks_like_path,
 )
 from medley.jobs.hub_client import Token, download
+from medley.jobs.shadows import shadow_warning
 
 if TYPE_CHECKING:
     from hub import Registry, Version
@@ -54,6 +56,7 @@ class FoundAdapter:
         folder: its files, checked.
         version: its registry version, or None.
         base, base_revision: the Hub id (or "folder:<digest>") that it belongs to, as far as is known.
+        warning: a sentence where a folder was taken and the registry has something of that name, else None.
     """
 
     label: str
@@ -62,6 +65,7 @@ class FoundAdapter:
     version: "Version | None"
     base: str | None
     base_revision: str | None
+    warning: str | None = None
 
     @property
     def is_reward_model(self) -> bool:
@@ -87,7 +91,7 @@ def find_adapter(registry: "Registry", ref: str, *, may_open_paths: bool = True,
         HubError: the Hub does not know it, or cannot be asked.
     """
     if may_open_paths and means_folder(ref):
-        return _from_folder(local_path(ref))
+        return dataclasses.replace(_from_folder(local_path(ref)), warning=shadow_warning(registry, ref))
     if HUB_ID.fullmatch(ref.partition("@")[0]):
         return _from_hub(registry, ref, token)
     version = registry.get(ref)

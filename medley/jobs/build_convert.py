@@ -9,6 +9,7 @@ from medley.jobs.artifacts import FoundAdapter, find_adapter
 from medley.jobs.bases import base_of, folder_at_hand
 from medley.jobs.build import ProblemList, check_output_name
 from medley.jobs.pinned_adapters import pinned
+from medley.jobs.shadows import warnings_of
 from medley.jobs.spec import JobSpec, plain
 from medley.options import from_mapping
 
@@ -26,12 +27,14 @@ class ConvertPlan:
         options: checked.
         base: its base where the weights of that are needed, else None.
         findings: the preflight; None where the base's weights are needed and not on this machine yet.
+        warnings: a folder that was taken though the registry has something of that name.
     """
 
     adapter: FoundAdapter
     options: "ConvertOptions"
     base: "Version | None"
     findings: "ConvertPreflight | None"
+    warnings: tuple[str, ...] = ()
 
 
 def plan_convert(registry: "Registry", ref: str, *, options: Mapping[str, Any] | None = None) -> ConvertPlan:
@@ -55,7 +58,7 @@ def plan_convert(registry: "Registry", ref: str, *, options: Mapping[str, Any] |
     folder = folder_at_hand(registry, base) if base else None
     is_at_hand = base is None or folder is not None
     findings = convert_preflight(adapter.folder, chosen, base=folder, name=adapter.label) if is_at_hand else None
-    return ConvertPlan(adapter, chosen, base, findings)
+    return ConvertPlan(adapter, chosen, base, findings, tuple(warnings_of([adapter])))
 
 
 def convert_spec(registry: "Registry", ref: str, *, name: str, options: Mapping[str, Any] | None = None) -> JobSpec:
@@ -77,6 +80,7 @@ def convert_spec(registry: "Registry", ref: str, *, name: str, options: Mapping[
         "adapter": pinned(plan.adapter),
         "base": plan.base.id if plan.base else None,
         "options": plain(dataclasses.asdict(plan.options)),
+        "warnings": list(plan.warnings),
     }
     return JobSpec("convert", f"Convert {plan.adapter.label} to plain LoRA {name}", params, name)
 

@@ -9,6 +9,7 @@ from medley.jobs.bases import base_of, find_base
 from medley.jobs.build import ProblemList, check_output_name
 from medley.jobs.full_models import FoundModel, find_model
 from medley.jobs.outlines import outlines
+from medley.jobs.shadows import warnings_of
 from medley.jobs.spec import JobSpec, plain
 from medley.options import from_mapping
 
@@ -25,14 +26,15 @@ class ExtractPlan:
         base, model: what goes in.
         options: checked.
         findings: the preflight; None where either cannot be looked at yet.
-        unseen: why not, where the Hub could not be asked.
+        warnings: why not, where the Hub could not be asked; a folder that was taken though the registry has something
+            of that name.
     """
 
     base: "Version"
     model: FoundModel
     options: "ExtractOptions"
     findings: "ExtractPreflight | None"
-    unseen: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def plan_extract(
@@ -61,7 +63,7 @@ def plan_extract(
         problems.report("the extraction")
         can_be_compared = len(seen.folders) == 2
         findings = extract_preflight(seen.folders["base"], seen.folders["model"], chosen) if can_be_compared else None
-    return ExtractPlan(origin, found, chosen, findings, seen.warnings)
+    return ExtractPlan(origin, found, chosen, findings, (*warnings_of([found]), *seen.warnings))
 
 
 def pinned_pair(base: "Version", model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -95,6 +97,7 @@ def extract_spec(
         "base": plan.base.id,
         "model": dict(plan.model.pinned),
         "options": plain(dataclasses.asdict(plan.options)),
+        "warnings": warnings_of([plan.model]),
     }
     return JobSpec("extract", f"Extract {name} from {plan.model.label}", params, name)
 

@@ -11,6 +11,7 @@ from medley.jobs.base_names import identity_of, identity_text
 from medley.jobs.bases import base_of, folder_at_hand
 from medley.jobs.build import ProblemList, check_output_name
 from medley.jobs.pinned_adapters import pinned
+from medley.jobs.shadows import warnings_of
 from medley.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class FoldSetup:
         base: what the adapters are folded into.
         adapters: each with its weight.
         findings: what would be made, or what stands against it.
+        warnings: folders that were taken though the registry has something of that name.
         is_at_hand: False while the base's weights are not on this machine; then only the adapters were looked at.
     """
 
@@ -35,6 +37,7 @@ class FoldSetup:
     adapters: tuple[tuple[FoundAdapter, float], ...]
     findings: "FoldPlan"
     is_at_hand: bool
+    warnings: tuple[str, ...] = ()
 
 
 def set_up_fold(
@@ -65,7 +68,7 @@ def set_up_fold(
     problems.report("the fold")
     folder = folder_at_hand(registry, base)
     findings = plan_fold(folder, fold_inputs(adapters), out, dtype=dtype, untie=untie)
-    return FoldSetup(base, adapters, findings, folder is not None)
+    return FoldSetup(base, adapters, findings, folder is not None, tuple(warnings_of(each for each, _ in adapters)))
 
 
 def fold_spec(
@@ -102,6 +105,7 @@ def fold_spec(
         "dtype": dtype,
         "shard_bytes": shard_bytes,
         "untie": untie,
+        "warnings": list(setup.warnings),
     }
     labels = " + ".join(adapter.label for adapter, _ in setup.adapters)
     return JobSpec("fold", f"Fold {labels} into {setup.base.label}", params, name or "")

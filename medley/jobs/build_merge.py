@@ -75,7 +75,13 @@ def plan_merge(registry: "Registry", recipe: Any, *, may_open_paths: bool = True
         documents = tuple(each.with_models(lambda name: folders.get(name, name)) for each in found.documents)
         findings = preflight_documents(documents, names=looked.labels, bases=looked.base_folders, absent=looked.absent)
     known = {adapter.label: adapter.version.metadata if adapter.version else {} for adapter in found.adapters.values()}
-    warnings = (*findings.warnings, *seen.warnings, *found.pair_warnings(), *input_warnings(known))
+    warnings = (
+        *found.shadow_warnings(),
+        *findings.warnings,
+        *seen.warnings,
+        *found.pair_warnings(),
+        *input_warnings(known),
+    )
     problems = (*seen.problems, *findings.problems)
     return MergePlan(found, dataclasses.replace(findings, problems=problems, warnings=warnings))
 
@@ -136,6 +142,7 @@ def merge_spec(registry: "Registry", recipe: Any, *, name: str, may_open_paths: 
         "inputs": {called: pinned(adapter) for called, adapter in found.adapters.items()},
         "models": {called: dict(model.pinned) for called, model in found.models.items()},
         "bases": {called: dict(model.pinned) for called, model in found.bases.items()},
+        "warnings": found.shadow_warnings(),
     }
     labels = " + ".join(each.label for each in (*found.models.values(), *found.adapters.values()))
     return JobSpec("merge", f"Merge {name} ({plan.recipe.merge_method}) from {labels}", params, name)

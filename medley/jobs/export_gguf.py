@@ -9,6 +9,7 @@ from medley.events import Emit, ignore_event
 from medley.jobs.artifacts import find_adapter
 from medley.jobs.base_names import identity_of
 from medley.jobs.bases import base_folder, base_of
+from medley.jobs.shadows import warnings_of
 
 if TYPE_CHECKING:
     from hub import Registry
@@ -31,6 +32,8 @@ def write_adapter_gguf(registry: "Registry", ref: str, out: Path, emit: Emit = i
     from merging.checks.delta_check import delta_problems
 
     found = find_adapter(registry, ref)
+    for warning in warnings_of([found]):
+        emit("warning", text=warning)
     adapter, base = open_adapter(found.folder), base_of(registry, found)
     problems = list(delta_problems(found.label, adapter))
     config = json.loads((base_folder(registry, base, emit) / "config.json").read_text(encoding="utf-8"))

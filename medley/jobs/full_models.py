@@ -3,6 +3,7 @@
 A spec keeps a pinned mapping: a version's id, a folder with a stamp of its weight files, or a Hub id with its commit.
 """
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from medley.errors import InvalidNameError, NotFoundError
 from medley.events import Emit
 from medley.jobs.bases import BASE_FILES, HUB_ID, base_folder, find_base, folder_at_hand, local_path, looks_like_path
 from medley.jobs.hub_client import download, latest_commit
+from medley.jobs.shadows import shadow_warning
 
 if TYPE_CHECKING:
     from hub import Registry, Version
@@ -29,12 +31,14 @@ class FoundModel:
         pinned: what a spec keeps of it.
         folder: its files where they are on this machine already, else None.
         version: its registry version (of kind `model` or `base`), or None.
+        warning: a sentence where a folder was taken and the registry has something of that name, else None.
     """
 
     label: str
     pinned: Mapping[str, Any]
     folder: Path | None
     version: "Version | None" = None
+    warning: str | None = None
 
 
 def find_model(registry: "Registry", ref: str) -> FoundModel:
@@ -45,7 +49,7 @@ def find_model(registry: "Registry", ref: str) -> FoundModel:
         HubError: the Hub does not know it, or cannot be asked for its commit.
     """
     if looks_like_path(ref) or os.path.isfile(os.path.join(ref, "config.json")):
-        return _from_folder(local_path(ref))
+        return dataclasses.replace(_from_folder(local_path(ref)), warning=shadow_warning(registry, ref))
     repo_id, _, revision = ref.partition("@")
     if not HUB_ID.fullmatch(repo_id):
         return _from_version(registry, registry.get(ref))

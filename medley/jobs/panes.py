@@ -17,6 +17,7 @@ from medley.jobs.artifacts import FoundAdapter, find_adapter, means_folder
 from medley.jobs.base_names import belongs_to, identity_of, identity_text
 from medley.jobs.bases import base_folder, base_of, find_base
 from medley.jobs.hub_client import Token
+from medley.jobs.shadows import warnings_of
 from medley.lm.panes import Blend, Completion, Pane, PaneUpdate
 
 if TYPE_CHECKING:
@@ -282,6 +283,8 @@ def open_panes(
 ) -> OpenPanes:
     """The panes, found, loaded and ready to answer; arguments and errors as in `plan_panes` and `EnginePool.get`."""
     plan = plan_panes(registry, texts, base=base, may_open_paths=may_open_paths, token=token)
+    for warning in warnings_of(plan.adapters.values()):
+        emit("warning", text=warning)
     panes = OpenPanes(plan, (pool or EnginePool()).get(registry, plan.base, emit))
     panes.load()  # a damaged adapter is told now, not at the first question
     return panes

@@ -17,6 +17,7 @@ from medley.jobs.bases import HUB_ID, base_of, find_base, local_path, looks_like
 from medley.jobs.build import ProblemList
 from medley.jobs.full_models import FoundModel, find_model
 from medley.jobs.hub_client import hub_files
+from medley.jobs.shadows import warnings_of
 
 if TYPE_CHECKING:
     from hub import Registry, Version
@@ -73,6 +74,10 @@ class RecipeInputs:
             return {name: dataclasses.replace(model, folder=folders.get(name)) for name, model in models.items()}
 
         return dataclasses.replace(self, models=moved(self.models), bases=moved(self.bases))
+
+    def shadow_warnings(self) -> list[str]:
+        """Folders that were taken though the registry has something of that name."""
+        return warnings_of((*self.adapters.values(), *self.models.values()))
 
     def pair_warnings(self) -> list[str]:
         """Adapters that a recipe of full models puts on another model than they were trained on."""

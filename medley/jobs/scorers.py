@@ -15,6 +15,7 @@ from medley.events import Emit, ignore_event
 from medley.jobs.artifacts import FoundAdapter, find_adapter
 from medley.jobs.base_names import belongs_to, identity_of
 from medley.jobs.bases import base_folder, base_of, find_base
+from medley.jobs.shadows import warnings_of
 
 if TYPE_CHECKING:
     from hub import Registry
@@ -107,6 +108,8 @@ def open_scorer(
     from medley.lm.score_model import ScoreModel
 
     found = find_reward_model(registry, name, may_open_paths=may_open_paths)
+    for warning in warnings_of([found]):
+        emit("warning", text=warning)
     version = base_of(registry, found) if base is None else find_base(registry, base)
     if found.base is not None and not belongs_to(found, version):
         chosen = identity_of(version)[0]

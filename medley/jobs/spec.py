@@ -22,7 +22,8 @@ class JobSpec:
     Attributes:
         kind: a member of KINDS; decides which runner takes it (`runners.RUNNERS`).
         title: one short line for lists: "Train pirate (sft)".
-        params: what the runner needs: version ids, options, seed; plain YAML values only.
+        params: what the runner needs: version ids, options, seed; plain YAML values only. What stands in `warnings` is
+            told when the job starts.
         output_name: the registry name that the result will be a version of.
     """
 

@@ -116,6 +116,8 @@ def _run(store: JobStore, job: Job, events: EventLog, should_stop: threading.Eve
         earlier=_earlier(store, job),
     )
     work.emit_or_stop("progress", step=0, total=0, text="Starting")
+    for warning in work.spec.params.get("warnings", ()):
+        emit("warning", text=warning)
     result = importlib.import_module(RUNNERS[work.spec.kind]).run(work)
     if result is not None:  # None: a folder was written, and nothing registered
         emit("artifact", id=result, name=work.spec.output_name)

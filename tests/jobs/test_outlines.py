@@ -102,7 +102,7 @@ def test_what_could_not_be_looked_at_offline_is_said_and_refused_by_the_job(
         f"'narrow:v1' {later}", f"'wide:v1' {later}", f"'narrow:v1' {why}", f"'wide:v1' {why}"
     )  # fmt: skip
     merging = merge_spec(registry, linear("narrow", "wide"), name="made")
-    assert plan_extract(registry, "wide", base="narrow").unseen == (f"'narrow:v1' {why}", f"'wide:v1' {why}")
+    assert plan_extract(registry, "wide", base="narrow").warnings == (f"'narrow:v1' {why}", f"'wide:v1' {why}")
     extracting = extract_spec(registry, "wide", base="narrow", name="made")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with pytest.raises(ProblemsError) as caught:

@@ -1,5 +1,6 @@
 """How a worker ends: an error in one line with the traceback in the log, and no token in anything it writes."""
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -18,6 +19,7 @@ TOKEN = "hf_" + "Zq9" * 12
 
 def test_a_user_s_mistake_ends_in_one_line(jobs: Jobs, registry: Registry, rows_file: Path) -> None:
     spec = import_spec(registry, rows_file, name="rows")
+    spec = dataclasses.replace(spec, params={**spec.params, "warnings": ["Another was taken."]})
     rows_file.unlink()
     job = jobs.wait(jobs.submit(spec).id, 60)
     assert job.state == "failed"
@@ -28,6 +30,7 @@ def test_a_user_s_mistake_ends_in_one_line(jobs: Jobs, registry: Registry, rows_
     assert jobs.log_tail(job.id) == f"Error: {job.error}"
     assert [(event["kind"], event["text"]) for event in jobs.events(job.id)[0]] == [
         ("progress", "Starting"),
+        ("warning", "Another was taken."),
         ("error", job.error),
     ]
     assert not registry.exists("rows")
