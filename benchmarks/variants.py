@@ -68,7 +68,7 @@ def in_space(modules: dict[str, list[Factors]], space: str) -> Modules:
     """The deltas as elementwise rules see them."""
     if space == "delta":
         return {name: torch.stack([b @ a for b, a in factors]) for name, factors in modules.items()}
-    return {name: core_space(factors).stack(factors).float() for name, factors in modules.items()}
+    return {name: core_space(factors).deltas.float() for name, factors in modules.items()}
 
 
 def merged(method: Method, variant: str, modules: Modules, given: dict[str, Any], seed: int) -> Iterator[Tensor]:

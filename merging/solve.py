@@ -165,7 +165,7 @@ def _rule(recipe: Recipe, plan: ModulePlan, inputs: Inputs) -> _Rule:
 def _shared_spectrum(rule: _Rule) -> tuple[Spectrum, SharedSpace]:
     """The rule's result in its shared space, and that space."""
     space = shared_space(rule.recipe, rule.inputs.factors)
-    return space.lift(rule(space.stack(rule.inputs.factors))), space
+    return space.lift(rule(space.deltas)), space
 
 
 def _compressed_sum(
@@ -177,8 +177,9 @@ def _compressed_sum(
         return weighted_sum(factors, coefficients), 1.0
     parts = [factors[index] for index in taken]
     space = shared_space(recipe, parts)
-    numbers = torch.tensor([coefficients[index] for index in taken], dtype=torch.float64)
-    return space.lift(torch.einsum("n,npq->pq", numbers, space.stack(parts))), energy_held(space, parts)
+    weighted = torch.tensor([coefficients[index] for index in taken], dtype=torch.float64)[:, None, None] * space.deltas
+    scale = float(torch.linalg.matrix_norm(weighted).max())
+    return space.lift(weighted.sum(0), scale=scale), energy_held(space, parts)
 
 
 def _merge_compressed_sum(

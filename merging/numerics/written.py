@@ -20,23 +20,14 @@ def distance(exact: Factors, written: Factors) -> float:
 
 
 def rounding(exact: Factors, written: Factors) -> float:
-    """‖B₁A₁ − B₂A₂‖ of the same factors before and after a cast."""
-    return _rounding(exact, written, (_moved(exact[0], written[0]), _moved(exact[1], written[1])))
+    """‖B₁A₁ − B₂A₂‖ of the same factors before and after a cast.
 
-
-def _moved(exact: Tensor, written: Tensor) -> Tensor:
-    """What the cast moved, subtracted before it is rounded to float32."""
-    return (exact - written.to(exact.dtype)).float()
-
-
-def _rounding(exact: Factors, written: Factors, moved: Factors) -> float:
-    """`rounding` of factors that the cast moved by these.
-
-    B₁A₁ − B₂A₂ = (B₁ − B₂)·A₁ + B₂·(A₁ − A₂), so that no two large numbers are subtracted; where the cast moved
-    nothing on one side, that half falls away.
+    It is ‖(B₁ − B₂)·A₁ + B₂·(A₁ − A₂)‖, so that no two large numbers are subtracted; where the cast moved nothing on
+    one side, that half falls away.
     """
-    left = [] if is_zero(moved[0]) else [(moved[0], exact[1].float())]
-    right = [] if is_zero(moved[1]) else [(written[0].float(), moved[1])]
+    moved_b, moved_a = _moved(exact[0], written[0]), _moved(exact[1], written[1])
+    left = [] if is_zero(moved_b) else [(moved_b, exact[1].float())]
+    right = [] if is_zero(moved_a) else [(written[0].float(), moved_a)]
     if not left and not right:
         return 0.0
     sides = list(zip(*left, *right, strict=True))
@@ -44,16 +35,22 @@ def _rounding(exact: Factors, written: Factors, moved: Factors) -> float:
     return math.sqrt(max(0.0, float(((b.T @ b).double() * (a @ a.T).double()).sum())))
 
 
+def _moved(exact: Tensor, written: Tensor) -> Tensor:
+    """What the cast moved, subtracted before it is rounded to float32."""
+    return (exact - written.to(exact.dtype)).float()
+
+
 def norm_and_rounding(exact: Factors, written: Factors) -> tuple[float, float]:
     """‖B₁A₁‖, and `rounding` of the same, where both are wanted and only B moved: they share A's Gram matrix.
 
     Float32 is enough, unless the adapters cancel so far that nine tenths of what is summed disappear.
     """
-    if not torch.equal(exact[1], written[1].to(exact[1].dtype)):
+    moved_b, moved_a = _moved(exact[0], written[0]), _moved(exact[1], written[1])
+    if not is_zero(moved_a):
         return norm(exact), rounding(exact, written)
-    moved, a = _moved(exact[0], written[0]), exact[1].float()
+    a = exact[1].float()
     gram_a = (a @ a.T).double()
-    return _norm(exact, gram_a), 0.0 if is_zero(moved) else _norm((moved, exact[1]), gram_a)
+    return _norm(exact, gram_a), 0.0 if is_zero(moved_b) else _norm((moved_b, a), gram_a)
 
 
 def _norm(delta: Factors, gram_a: Tensor) -> float:
@@ -71,12 +68,21 @@ def written_error(exact: Spectrum, cut: Factors, written: Factors) -> float:
     moved together can lean towards it, by so little that it is left out where it cannot show.
     """
     rank = cut[0].shape[1]
-    lost = exact.values[rank:]
+    kept, lost = exact.values[:rank], exact.values[rank:]
     moved_b, moved_a = _moved(cut[0], written[0]), _moved(cut[1], written[1])
-    square = float(lost.square().sum()) + _rounding(cut, written, (moved_b, moved_a)) ** 2
+    square = float(lost.square().sum()) + _cast_square(kept, cut[1], written[0], (moved_b, moved_a))
     most = 2 * float(lost.norm()) * float(moved_b.norm()) * float(moved_a.norm())
     if most > CANNOT_SHOW * square:
         left = (moved_b.double().T @ exact.left_basis) @ exact.left_turn[:, rank:]
         right = exact.right_turn[rank:] @ (exact.right_basis @ moved_a.double().T)
         square -= 2 * float((left * lost * right.T).sum())
     return math.sqrt(max(0.0, square))
+
+
+def _cast_square(values: Tensor, a: Tensor, written_b: Tensor, moved: Factors) -> float:
+    """‖B·A − B'·A'‖² = ‖(B − B')·A + B'·(A − A')‖², where the rows of A are at right angles, of squared lengths σ."""
+    (moved_b, moved_a), b = moved, written_b.float()
+    by_b = values @ moved_b.square().sum(0).double()
+    by_both = ((moved_b.T @ b) * (a.float() @ moved_a.T)).double().sum()
+    by_a = ((b.T @ b) * (moved_a @ moved_a.T)).double().sum()
+    return float(by_b + 2 * by_both + by_a)

@@ -30,7 +30,7 @@ def shared_space(recipe: Recipe, factors: Sequence[Factors]) -> SharedSpace:
 def space_stack(recipe: Recipe, factors: Sequence[Factors]) -> Tensor:
     """The deltas of one module in the recipe's space, (n, rows, columns) float32."""
     if recipe.space != "delta":
-        return shared_space(recipe, factors).stack(factors).float()
+        return shared_space(recipe, factors).deltas.float()
     (b, _), (_, a) = factors[0], factors[-1]
     deltas = torch.empty(len(factors), b.shape[0], a.shape[1])
     for delta, (b, a) in zip(deltas, factors, strict=True):

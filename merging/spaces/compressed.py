@@ -12,7 +12,7 @@ from torch import Tensor
 
 from merging.numerics.lowrank import Factors, norm
 from merging.spaces.core import core_space
-from merging.spaces.shared import SharedSpace, anchored
+from merging.spaces.shared import SharedSpace, anchored, without_rounding
 
 MOST_SWEEPS = 12  # what more of them gain is far below what the cut loses
 SAME_ENERGY = 1e-14  # a gain below this share of the energy ends the sweeps
@@ -31,7 +31,7 @@ def compressed_space(factors: Sequence[Factors], rank: int) -> SharedSpace:
     core = core_space(factors)
     if max(core.rows.shape[1], core.columns.shape[1]) <= rank:
         return core
-    cores = core.stack(factors)
+    cores = core.deltas
     columns = torch.eye(cores.shape[2], dtype=cores.dtype)[:, :rank]
     held = 0.0
     for _ in range(MOST_SWEEPS):
@@ -40,15 +40,16 @@ def compressed_space(factors: Sequence[Factors], rank: int) -> SharedSpace:
         before, held = held, float(column_values.square().sum())
         if held - before <= SAME_ENERGY * held:
             break
-    rows, tied_rows = anchored(core.rows @ rows, row_values)
-    columns, tied_columns = anchored(core.columns @ columns, column_values)
-    return SharedSpace(rows, columns, tied_rows + tied_columns)
+    row_axes, row_turn, tied_rows = anchored(core.rows @ rows, row_values)
+    column_axes, column_turn, tied_columns = anchored(core.columns @ columns, column_values)
+    deltas = (rows @ row_turn).T @ cores @ (columns @ column_turn)
+    return SharedSpace(row_axes, column_axes, without_rounding(deltas), tied_rows + tied_columns)
 
 
 def energy_held(space: SharedSpace, factors: Sequence[Factors]) -> float:
     """The share of Σ‖Dᵢ‖² that lies in the space; 1 for zero deltas."""
     total = sum(norm(delta) ** 2 for delta in factors)
-    return min(1.0, float(space.stack(factors).square().sum()) / total) if total else 1.0
+    return min(1.0, float(space.deltas.square().sum()) / total) if total else 1.0
 
 
 def _leading(stacked: Tensor, rank: int) -> tuple[Tensor, Tensor]:

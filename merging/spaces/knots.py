@@ -8,9 +8,11 @@ singular values are fixed by a convention, so the result depends on the deltas a
 
 from collections.abc import Sequence
 
-from merging.numerics.lowrank import Factors
-from merging.spaces.core import row_axes
-from merging.spaces.shared import SharedSpace
+import torch
+
+from merging.numerics.lowrank import Factors, side_by_side
+from merging.numerics.orthonormal import orthonormal_columns
+from merging.spaces.shared import SharedSpace, shared_axes, without_rounding
 
 
 def knots_space(factors: Sequence[Factors]) -> SharedSpace:
@@ -19,5 +21,10 @@ def knots_space(factors: Sequence[Factors]) -> SharedSpace:
     Args:
         factors: one (B, A) per adapter, scaling in B; rank 0 for one that does not touch the module.
     """
-    rows, tied = row_axes(factors)
-    return SharedSpace(rows, None, tied)
+    b, a = side_by_side(factors)
+    basis = orthonormal_columns(b)
+    ranks = [b.shape[1] for b, _ in factors]
+    inside = list(zip(basis.upper.split(ranks, dim=1), a.split(ranks), strict=True))
+    axes = shared_axes(basis, inside)
+    deltas = torch.stack([(axes.turn.T @ x) @ y for x, y in inside])
+    return SharedSpace(axes.matrix, None, without_rounding(deltas), axes.tied)

@@ -11,48 +11,85 @@ import torch
 from torch import Tensor
 
 from merging.numerics.lowrank import CANCELLED, Factors, Spectrum, decompose, numerical_rank
+from merging.numerics.orthonormal import Orthonormal, orthonormal_columns
 
 SAME_VALUE = 1e-5  # singular values closer than this share of the largest have no axes of their own
 
 
 @dataclass(frozen=True)
 class SharedSpace:
-    """The shared axes of one module, float64.
+    """The shared axes of one module and its deltas along them, all float64.
 
     Attributes:
         rows: (m, p), orthonormal columns.
         columns: (n, q), orthonormal columns; None where columns stay as they are (then q = n).
+        deltas: (N, p, q), the Uᵀ·Dᵢ·V of the deltas that the space is of.
         tied: how many axes belong to singular values that are equal to rounding. Their directions inside their common
             plane are a convention (see `anchored`), not a fact of the adapters.
     """
 
     rows: Tensor
     columns: Tensor | None
+    deltas: Tensor
     tied: int
 
-    def project(self, delta: Factors) -> Tensor:
-        """Uᵀ·B·A·V, the delta in the space: (p, q) float64, with exact zeros where there is only rounding of float64.
+    def lift(self, merged: Tensor, *, scale: float = 0.0) -> Spectrum:
+        """U·merged·Vᵀ as a singular value decomposition of the full delta.
 
-        A rule may count entries or ask for their signs, and where a delta has none it should find none.
+        Args:
+            merged: (p, q).
+            scale: the size of the summands behind it, as in `decompose`.
         """
-        b, a = delta[0].double(), delta[1].double()
-        inside = (self.rows.T @ b) @ (a if self.columns is None else a @ self.columns)
-        return torch.where(inside.abs() > CANCELLED * torch.linalg.matrix_norm(inside), inside, 0.0)
-
-    def stack(self, factors: Sequence[Factors]) -> Tensor:
-        """Every delta in the space, (n, p, q) float64."""
-        return torch.stack([self.project(delta) for delta in factors])
-
-    def lift(self, merged: Tensor) -> Spectrum:
-        """U·merged·Vᵀ as a singular value decomposition of the full delta."""
         if self.columns is None:
-            return decompose(self.rows, merged.double())
+            return decompose(self.rows, merged.double(), scale=scale)
         left, values, right = torch.linalg.svd(merged.double(), full_matrices=False)
-        kept = numerical_rank(values)
+        kept = numerical_rank(values, scale)
         return Spectrum(self.rows, left[:, :kept], values[:kept], right[:kept], self.columns.T)
 
 
-def anchored(axes: Tensor, values: Tensor) -> tuple[Tensor, int]:
+@dataclass(frozen=True)
+class Axes:
+    """The shared axes of one side.
+
+    Attributes:
+        matrix: (m, k), orthonormal columns.
+        turn: (p, k), the same axes in the basis in which they were found.
+        tied: as of SharedSpace.
+    """
+
+    matrix: Tensor
+    turn: Tensor
+    tied: int
+
+
+def shared_axes(basis: Orthonormal, inside: Sequence[Factors]) -> Axes:
+    """The left singular vectors of [D₁|…|Dₙ].
+
+    With Yᵢᵀ = QᵢRᵢ, [X₁Y₁|…|XₙYₙ] = [X₁R₁ᵀ|…|XₙRₙᵀ] times orthonormal rows, so R columns have the same left singular
+    vectors. Nothing is squared, so small directions stay accurate.
+
+    Args:
+        basis: orthonormal columns Q that span the columns of all deltas.
+        inside: one (Xᵢ, Yᵢ) per delta, (p, rᵢ) and (rᵢ, any) float64, with Dᵢ = Q·Xᵢ·Yᵢ.
+    """
+    small = torch.cat([x @ orthonormal_columns(y.T).upper.T for x, y in inside], dim=1)
+    left, values, _ = torch.linalg.svd(small, full_matrices=False)
+    kept = numerical_rank(values)
+    left = left[:, :kept]
+    axes, convention, tied = anchored(basis.matrix @ (basis.turn @ left), values[:kept])
+    return Axes(axes, left @ convention, tied)
+
+
+def without_rounding(deltas: Tensor) -> Tensor:
+    """Deltas (N, p, q) with exact zeros where there is only rounding of float64.
+
+    A rule may count entries or ask for their signs, and where a delta has none it should find none.
+    """
+    sizes = torch.linalg.matrix_norm(deltas)[:, None, None]
+    return torch.where(deltas.abs() > CANCELLED * sizes, deltas, 0.0)
+
+
+def anchored(axes: Tensor, values: Tensor) -> tuple[Tensor, Tensor, int]:
     """The axes with sign and, among equal singular values, direction fixed by the space they span alone.
 
     An SVD may return any rotation inside equal singular values, and either sign everywhere. In each group of equals
@@ -64,24 +101,26 @@ def anchored(axes: Tensor, values: Tensor) -> tuple[Tensor, int]:
         values: (k,), falling.
 
     Returns:
-        The turned axes and the number of them in groups of two or more.
+        The turned axes, the turn (k, k) that axes were multiplied by, and how many are in groups of two or more.
     """
     falling = values.tolist()
     starts = [i for i in range(len(falling)) if i == 0 or falling[i - 1] - falling[i] > SAME_VALUE * falling[0]]
-    largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
-    turned, tied = axes * largest.sign(), 0
+    signs = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()
+    turned, turn, tied = axes * signs, torch.diag(signs[0]), 0
     for start, end in pairwise([*starts, len(values)]):
         if end - start > 1:
-            turned[:, start:end] = _turned_to_coordinates(axes[:, start:end])
+            group = slice(start, end)
+            turn[group, group] = _turn_to_coordinates(axes[:, group])
+            turned[:, group] = axes[:, group] @ turn[group, group]
             tied += end - start
-    return turned, tied
+    return turned, turn, tied
 
 
-def _turned_to_coordinates(group: Tensor) -> Tensor:
+def _turn_to_coordinates(group: Tensor) -> Tensor:
     rest, directions = group.clone(), []
     for _ in range(group.shape[1]):
         nearest = rest[int(rest.square().sum(1).argmax())]
         direction = nearest / nearest.norm()
         directions.append(direction)
         rest = rest - torch.outer(rest @ direction, direction)
-    return group @ torch.stack(directions, dim=1)
+    return torch.stack(directions, dim=1)

@@ -131,7 +131,7 @@ def test_the_core_gives_what_the_dense_rule_gives_on_the_adapters_directions(
     factors = [random_factors(13, 11, rank, seed + index) for index, rank in enumerate(ranks)]
     dense = ORACLES[name]([b.double() @ a.double() for b, a in factors], ranks, weights)
     space = core_space(factors)
-    lifted = space.lift(RULES[name](space.stack(factors), weights=weights))
+    lifted = space.lift(RULES[name](space.deltas, weights=weights))
     assert relative_error(lifted.left * lifted.values @ lifted.right, dense) < 1e-6
 
 

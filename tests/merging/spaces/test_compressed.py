@@ -56,7 +56,7 @@ def test_the_axes_are_the_best_of_each_side_given_the_other(ranks: list[int], ra
     held = sum(float((space.rows.T @ delta @ space.columns).square().sum()) for delta in dense) / total
     assert energy_held(space, factors) == pytest.approx(held)
     assert max(space.rows.shape[1], space.columns.shape[1]) <= rank
-    cut = core.stack(factors)[:, :rank, :rank]
+    cut = core.deltas[:, :rank, :rank]
     assert held >= float(cut.square().sum()) / total - 1e-9
     best_rows = torch.linalg.svdvals(torch.cat([delta @ space.columns for delta in dense], dim=1))[:rank]
     best_columns = torch.linalg.svdvals(torch.cat([space.rows.T @ delta for delta in dense]))[:rank]

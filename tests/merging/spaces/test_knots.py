@@ -21,7 +21,7 @@ def test_rows_at_right_angles_are_the_axes_by_hand() -> None:
     # rows (3, 1 | -1, 3) and (0, 0 | 0.3, 0.1): -0.3 + 0.3 = 0, lengths √20 and √0.1, so U is the identity
     first, second = [[3.0, 1.0], [0.0, 0.0]], [[-1.0, 3.0], [0.3, 0.1]]
     space = knots_space([full_rank(first), full_rank(second)])
-    stacked = space.stack([full_rank(first), full_rank(second)])
+    stacked = space.deltas
     assert torch.allclose(stacked, torch.tensor([first, second]).double(), atol=1e-6)
     # TIES at density ½ keeps 3, 1 and -1, 3; totals 2, 4: the first entry follows the first, the second is (1 + 3)/2
     merged = space.lift(ties.merge(stacked.float(), weights=[1.0, 1.0], density=[0.5, 0.5]))
@@ -42,7 +42,7 @@ def test_the_parts_are_those_of_the_dense_decomposition(rows: int, columns: int,
     count = space.rows.shape[1]
     parts = (values[:, None] * right)[:count].split(columns, dim=1)
     assert float(values[count:].norm()) < 1e-6 * float(values[0])
-    for delta, part, own in zip(space.stack(factors), parts, dense, strict=True):
+    for delta, part, own in zip(space.deltas, parts, dense, strict=True):
         assert torch.allclose(delta.abs(), part.abs(), atol=1e-5 * float(values[0]))  # up to the signs of the axes
         lifted = space.lift(delta)
         assert float((lifted.left * lifted.values @ lifted.right - own).norm()) <= 1e-6 * (1 + float(own.norm()))
