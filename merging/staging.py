@@ -16,7 +16,8 @@ SUFFIX = ".merging"
 def staged_folder(out_dir: Path) -> Iterator[Path]:
     """A temporary folder beside `out_dir` that is renamed to it at the end, and removed after any exception.
 
-    A process that is killed leaves the temporary folder; the next merge to the same place removes it.
+    A process that is killed leaves the temporary folder; the next merge to the same place removes it, or whoever knows
+    of the kill, by `remove_unfinished`.
 
     Raises:
         ConflictError: somebody else put something at `out_dir` in the meantime.
@@ -47,6 +48,13 @@ def scratch_folder(out_dir: Path) -> Iterator[Path]:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_unfinished(out_dir: Path, pid: int) -> None:
+    """Remove what the process of that number, which was killed, had written on the way to `out_dir`."""
+    for path in _made_on_the_way(out_dir):
+        if _owner(path, out_dir) == str(pid):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def put_in_place(folder: Path, out_dir: Path) -> None:
@@ -92,12 +100,21 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _remove_abandoned(out_dir: Path) -> None:
-    prefix = f".{out_dir.name}."
-    for path in out_dir.parent.iterdir():
-        if path.name.startswith(prefix) and path.name.endswith(SUFFIX):
-            owner = path.name[len(prefix) :].partition("-")[0]
-            if owner.isdecimal() and not _is_alive(int(owner)):
-                shutil.rmtree(path, ignore_errors=True)
+    for path in _made_on_the_way(out_dir):
+        owner = _owner(path, out_dir)
+        if owner.isdecimal() and not _is_alive(int(owner)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _made_on_the_way(out_dir: Path) -> list[Path]:
+    """The temporary folders beside `out_dir` that were to become it."""
+    return [path for path in out_dir.parent.iterdir()
+            if path.name.startswith(f".{out_dir.name}.") and path.name.endswith(SUFFIX)]  # fmt: skip
+
+
+def _owner(path: Path, out_dir: Path) -> str:
+    """The number of the process that made a temporary folder."""
+    return path.name.removeprefix(f".{out_dir.name}.").partition("-")[0]
 
 
 def _is_alive(pid: int) -> bool:

@@ -4,6 +4,7 @@ A lane's flock is held while its next worker is started, so that any number of p
 worker results. `reconcile` is what makes the rows true again after a kill, a crash or a power cut.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
+from medley.errors import UserError
 from medley.jobs.job import Job
 from medley.jobs.process import ProcessName, identify, is_alive, signal_group, spawn_detached
-from medley.jobs.spec import MERGE_LANE
+from medley.jobs.spec import MERGE_LANE, parse_spec
 from medley.jobs.store import JobStore
 
 
@@ -111,7 +113,18 @@ def _settle(store: JobStore, job: Job) -> None:
     else:
         store.finish(job, "lost", error=_last_words(job))
     if job.kind in MERGE_LANE:  # half-written weights, of no use to a retry; a training's checkpoints are
-        shutil.rmtree(job.out_dir, ignore_errors=True)
+        _remove_unfinished(job)
+
+
+def _remove_unfinished(job: Job) -> None:
+    """What a killed merge or fold had written, in the job's folder and beside the user's that it was to become."""
+    from merging.staging import remove_unfinished
+
+    shutil.rmtree(job.out_dir, ignore_errors=True)
+    with contextlib.suppress(OSError, UserError):  # without its spec, or its disk, the job is over all the same
+        out = parse_spec(job.spec_path.read_text(encoding="utf-8")).params.get("out")
+        if out is not None and job.pid is not None:
+            remove_unfinished(Path(out), job.pid)
 
 
 def _published_by(home: Path, job: Job) -> str | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hub import Version
     from merging import ExtractOptions, ExtractReport
 
-PAPER = "arXiv:0909.4061"  # Halko, Martinsson and Tropp: the randomized SVD
+PAPER = "arXiv:1504.05477"  # Musco and Musco: randomized block Krylov methods
 
 
 def run(work: JobWork) -> str:

@@ -116,6 +116,18 @@ def test_what_a_killed_merge_had_written_is_removed(jobs: Jobs, kind: str, stays
     assert half.exists() == stays
 
 
+def test_what_a_killed_fold_had_written_beside_its_folder_is_removed(jobs: Jobs, tmp_path: Path) -> None:
+    """The user's place is as it was before; what another process writes to it at the same time stays."""
+    out, killed = tmp_path / "models" / "chef", 2**22 + 1
+    job = jobs.store.add(JobSpec("fold", "Work", {"out": str(out)}), resumed_from=None)
+    jobs.store.mark_running(job.id, ProcessName(killed, "gone"))
+    for pid in (killed, os.getpid()):
+        (out.parent / f".chef.{pid}-0a1b2c3d.merging").mkdir(parents=True)
+    reconcile(jobs.store, Grace())
+    assert jobs.store.get(job.id).state == "lost"
+    assert [path.name for path in out.parent.iterdir()] == [f".chef.{os.getpid()}-0a1b2c3d.merging"]
+
+
 def test_two_submitters_at_once_start_exactly_one_worker(
     jobs: Jobs, an_import: Callable[[str], JobSpec], medley_home: Path
 ) -> None:
