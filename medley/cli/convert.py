@@ -60,7 +60,7 @@ def report(plan: "ConvertPlan", *, as_json: bool) -> None:
     """
     found = plan.findings
     facts = {"adapter": plan.adapter.label, "base": plan.base.label if plan.base else plan.adapter.base}
-    warnings = [*plan.warnings, *([] if found else [NOT_AT_HAND])]
+    warnings = [*plan.warnings, *([] if found else [NOT_SEEN])]
     if as_json:
         print_json({**facts, **(found.to_mapping() if found else {"problems": []}), "warnings": warnings})
     else:
@@ -83,4 +83,4 @@ def report(plan: "ConvertPlan", *, as_json: bool) -> None:
         click.echo("\nNothing stands in the way of this conversion.")
 
 
-NOT_AT_HAND = "The base's weights are needed and not on this machine yet; the job looks at them once they are."
+NOT_SEEN = "The base cannot be looked at yet; the job compares shapes before it downloads any weights."

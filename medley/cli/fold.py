@@ -102,7 +102,7 @@ def report(setup: "FoldSetup", *, as_json: bool) -> None:
         ProblemsError: the fold would be refused.
     """
     found = setup.findings
-    warnings = [*setup.warnings, *found.warnings, *([] if setup.is_at_hand else [NOT_AT_HAND])]
+    warnings = [*setup.warnings, *found.warnings, *([] if setup.was_seen else [NOT_SEEN])]
     if as_json:
         print_json({"base": setup.base.label, **found.to_mapping(), "warnings": warnings})
     else:
@@ -114,7 +114,7 @@ def report(setup: "FoldSetup", *, as_json: bool) -> None:
         raise ProblemsError("the fold", found.problems)
     if as_json:
         return
-    if setup.is_at_hand:
+    if setup.was_seen:
         facts = found.to_mapping()
         click.echo()
         print_facts(
@@ -129,4 +129,4 @@ def report(setup: "FoldSetup", *, as_json: bool) -> None:
     click.echo("\nNothing stands in the way of this fold.")
 
 
-NOT_AT_HAND = "The base's weights are not on this machine yet; the job compares shapes once they are."
+NOT_SEEN = "The base cannot be looked at yet; the job compares shapes before it downloads any weights."

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medley.jobs.artifacts import FoundAdapter, find_adapter
-from medley.jobs.bases import base_of, folder_at_hand
+from medley.jobs.bases import base_of
 from medley.jobs.build import ProblemList, check_output_name
+from medley.jobs.outlines import outlines, pinned_base
 from medley.jobs.pinned_adapters import pinned
 from medley.jobs.shadows import warnings_of
 from medley.jobs.spec import JobSpec, plain
@@ -26,8 +27,9 @@ class ConvertPlan:
         adapter: what is converted.
         options: checked.
         base: its base where the weights of that are needed, else None.
-        findings: the preflight; None where the base's weights are needed and not on this machine yet.
-        warnings: a folder that was taken though the registry has something of that name.
+        findings: the preflight; None where the base is needed and cannot be looked at yet.
+        warnings: why not, where the Hub could not be asked; a folder that was taken though the registry has something
+            of that name.
     """
 
     adapter: FoundAdapter
@@ -38,7 +40,7 @@ class ConvertPlan:
 
 
 def plan_convert(registry: "Registry", ref: str, *, options: Mapping[str, Any] | None = None) -> ConvertPlan:
-    """Find the adapter and look at all that headers tell; for `--dry-run` as well.
+    """Find the adapter and look at all that headers tell, a base's fetched where need be; for `--dry-run` as well.
 
     Args:
         ref: a path, a registry name or a Hub id.
@@ -55,10 +57,13 @@ def plan_convert(registry: "Registry", ref: str, *, options: Mapping[str, Any] |
     adapter = problems.attempt(find_adapter, registry, ref)
     base = problems.attempt(_needed_base, registry, adapter) if adapter else None
     problems.report("the conversion")
-    folder = folder_at_hand(registry, base) if base else None
-    is_at_hand = base is None or folder is not None
-    findings = convert_preflight(adapter.folder, chosen, base=folder, name=adapter.label) if is_at_hand else None
-    return ConvertPlan(adapter, chosen, base, findings, tuple(warnings_of([adapter])))
+    with outlines(registry, pinned_base(base) if base else {}) as seen:
+        problems.found += seen.problems
+        problems.report("the conversion")
+        folder = seen.folders.get("base")
+        was_seen = base is None or folder is not None
+        findings = convert_preflight(adapter.folder, chosen, base=folder, name=adapter.label) if was_seen else None
+    return ConvertPlan(adapter, chosen, base, findings, (*warnings_of([adapter]), *seen.warnings))
 
 
 def convert_spec(registry: "Registry", ref: str, *, name: str, options: Mapping[str, Any] | None = None) -> JobSpec:
@@ -80,7 +85,7 @@ def convert_spec(registry: "Registry", ref: str, *, name: str, options: Mapping[
         "adapter": pinned(plan.adapter),
         "base": plan.base.id if plan.base else None,
         "options": plain(dataclasses.asdict(plan.options)),
-        "warnings": list(plan.warnings),
+        "warnings": warnings_of([plan.adapter]),
     }
     return JobSpec("convert", f"Convert {plan.adapter.label} to plain LoRA {name}", params, name)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from medley.jobs.bases import base_of, find_base
 from medley.jobs.build import ProblemList, check_output_name
 from medley.jobs.full_models import FoundModel, find_model
-from medley.jobs.outlines import outlines
+from medley.jobs.outlines import outlines, pinned_base
 from medley.jobs.shadows import warnings_of
 from medley.jobs.spec import JobSpec, plain
 from medley.options import from_mapping
@@ -68,7 +68,7 @@ def plan_extract(
 
 def pinned_pair(base: "Version", model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Both as `outlines` takes them, under "base" and "model"."""
-    return {"base": {"label": base.label, "version": base.id}, "model": model}
+    return {**pinned_base(base), "model": model}
 
 
 def extract_spec(

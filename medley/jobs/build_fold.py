@@ -1,5 +1,6 @@
 """The spec of a fold: adapters and their base found and pinned, everything that headers tell checked first."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING
 from medley.errors import IncompatibleError
 from medley.jobs.artifacts import FoundAdapter, find_adapter
 from medley.jobs.base_names import identity_of, identity_text
-from medley.jobs.bases import base_of, folder_at_hand
+from medley.jobs.bases import base_of
 from medley.jobs.build import ProblemList, check_output_name
+from medley.jobs.outlines import outlines, pinned_base
 from medley.jobs.pinned_adapters import pinned
 from medley.jobs.shadows import warnings_of
 from medley.jobs.spec import JobSpec
@@ -29,14 +31,15 @@ class FoldSetup:
         base: what the adapters are folded into.
         adapters: each with its weight.
         findings: what would be made, or what stands against it.
-        warnings: folders that were taken though the registry has something of that name.
-        is_at_hand: False while the base's weights are not on this machine; then only the adapters were looked at.
+        was_seen: False where the base cannot be looked at yet; then only the adapters were.
+        warnings: why not, where the Hub could not be asked; folders that were taken though the registry has something
+            of that name.
     """
 
     base: "Version"
     adapters: tuple[tuple[FoundAdapter, float], ...]
     findings: "FoldPlan"
-    is_at_hand: bool
+    was_seen: bool
     warnings: tuple[str, ...] = ()
 
 
@@ -49,6 +52,8 @@ def set_up_fold(
     untie: bool = False,
 ) -> FoldSetup:
     """Find what a fold names and look at all that can be known without reading weights; for `--dry-run` as well.
+
+    Of a base on the Hub, configuration, tokenizer and headers are fetched for as long as this takes.
 
     Args:
         blend: (adapter, weight): paths, registry names or Hub ids, all of one base.
@@ -66,9 +71,11 @@ def set_up_fold(
     adapters = tuple((adapter, weight) for adapter, weight in found if adapter is not None)
     base = problems.attempt(_common_base, registry, [adapter for adapter, _ in adapters]) if adapters else None
     problems.report("the fold")
-    folder = folder_at_hand(registry, base)
-    findings = plan_fold(folder, fold_inputs(adapters), out, dtype=dtype, untie=untie)
-    return FoldSetup(base, adapters, findings, folder is not None, tuple(warnings_of(each for each, _ in adapters)))
+    with outlines(registry, pinned_base(base)) as seen:
+        findings = plan_fold(seen.folders.get("base"), fold_inputs(adapters), out, dtype=dtype, untie=untie)
+    findings = dataclasses.replace(findings, problems=(*seen.problems, *findings.problems))
+    warnings = (*warnings_of(adapter for adapter, _ in adapters), *seen.warnings)
+    return FoldSetup(base, adapters, findings, "base" in seen.folders, warnings)
 
 
 def fold_spec(
@@ -105,7 +112,7 @@ def fold_spec(
         "dtype": dtype,
         "shard_bytes": shard_bytes,
         "untie": untie,
-        "warnings": list(setup.warnings),
+        "warnings": warnings_of(adapter for adapter, _ in setup.adapters),
     }
     labels = " + ".join(adapter.label for adapter, _ in setup.adapters)
     return JobSpec("fold", f"Fold {labels} into {setup.base.label}", params, name or "")

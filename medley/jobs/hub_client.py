@@ -20,6 +20,7 @@ OUTLINE_FILES = (  # what models are compared by, beside the headers of their we
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
+    "chat_template.jinja",
     "adapter_config.json",
     "model.safetensors.index.json",
 )

@@ -5,19 +5,20 @@ machine it is the model's own folder; for one on the Hub it is fetched, a few me
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medley.errors import HubError, UserError
+from medley.errors import HubError, ProblemsError, UserError
 from medley.events import Emit
 from medley.jobs.bases import base_folder, folder_at_hand
 from medley.jobs.hub_client import download_outline
 
 if TYPE_CHECKING:
-    from hub import Registry
+    from hub import Registry, Version
+    from medley.jobs.work import JobWork
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,36 @@ def outlines(registry: "Registry", models: Mapping[str, Mapping[str, Any]]) -> I
             else:
                 folders |= {name: found} if found is not None else {}
         yield Outlines(folders, tuple(problems), tuple(warnings))
+
+
+def pinned_base(base: "Version") -> dict[str, Mapping[str, Any]]:
+    """A base as `outlines` takes it, under "base"."""
+    return {"base": {"label": base.label, "version": base.id}}
+
+
+def check_before_download(
+    work: "JobWork",
+    models: Mapping[str, Mapping[str, Any]],
+    subject: str,
+    look: Callable[[Mapping[str, Path]], Iterable[str]],
+) -> None:
+    """Nothing, if nothing stands against a job as far as headers tell; weights from the Hub are fetched after this.
+
+    Args:
+        models: as `outlines` takes them; the bundled one is unpacked first.
+        subject: what the problems are in: "the fold".
+        look: from the outlines' folders to problems; not asked where one is gone, which is told by whoever opens it.
+
+    Raises:
+        ProblemsError: everything that does.
+    """
+    unpack_bundled(work.registry, models, work.emit_or_stop)
+    with outlines(work.registry, models) as seen:
+        problems = [*seen.problems, *seen.warnings]
+        if len(seen.folders) == len(models):
+            problems += look(seen.folders)
+    if problems:
+        raise ProblemsError(subject, problems)
 
 
 def unpack_bundled(registry: "Registry", models: Mapping[str, Mapping[str, Any]], emit: Emit) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from medley.jobs.adapter_facts import adapter_facts
 from medley.jobs.bases import base_folder
+from medley.jobs.outlines import check_before_download, pinned_base
 from medley.jobs.pinned_adapters import open_pinned
 from medley.jobs.work import JobWork
 
@@ -20,20 +21,29 @@ def run(work: JobWork) -> str:
     """The id of the converted version."""
     from hub import Parent
     from medley.options import from_mapping
-    from merging import ConvertOptions, convert_adapter
+    from merging import ConvertOptions, convert_adapter, convert_preflight
 
     params, registry = work.spec.params, work.registry
     source = params["adapter"]
     adapter = open_pinned(work, source)
+    options = from_mapping(ConvertOptions, params["options"])
     base = registry.get(f"sha256:{params['base']}") if params["base"] else None
+    out_dir = work.out_dir / "adapter"
+    shutil.rmtree(out_dir, ignore_errors=True)
+    if base is not None:
+        check_before_download(
+            work,
+            pinned_base(base),
+            "the conversion",
+            lambda seen: (
+                convert_preflight(adapter, options, base=seen["base"], name=source["label"], out_dir=out_dir).problems
+            ),
+        )
     folder = base_folder(registry, base, work.emit_or_stop) if base else None
     known = registry.get(source["version"]).metadata if "version" in source else {}
     notes = _doubts(known, registry.get(base.id)) if base else []
     for note in notes:
         work.emit("warning", text=note)
-    out_dir = work.out_dir / "adapter"
-    shutil.rmtree(out_dir, ignore_errors=True)
-    options = from_mapping(ConvertOptions, params["options"])
     report = convert_adapter(
         adapter, out_dir, options, base=folder, name=source["label"], emit=work.emit_or_stop
     )  # fmt: skip

@@ -3,18 +3,17 @@
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from medley.errors import ProblemsError
 from medley.jobs.adapter_facts import adapter_facts
 from medley.jobs.base_names import identity_of
 from medley.jobs.bases import base_folder
 from medley.jobs.build_extract import pinned_pair
 from medley.jobs.full_models import open_model
-from medley.jobs.outlines import outlines, unpack_bundled
+from medley.jobs.outlines import check_before_download
 from medley.jobs.work import JobWork
 
 if TYPE_CHECKING:
     from hub import Version
-    from merging import ExtractOptions, ExtractReport
+    from merging import ExtractReport
 
 PAPER = "arXiv:1504.05477"  # Musco and Musco: randomized block Krylov methods
 
@@ -23,12 +22,17 @@ def run(work: JobWork) -> str:
     """The id of the extracted version."""
     from hub import Parent
     from medley.options import from_mapping
-    from merging import ExtractOptions, extract_adapter
+    from merging import ExtractOptions, extract_adapter, extract_preflight
 
     params = work.spec.params
     base = work.registry.get(f"sha256:{params['base']}")
     options = from_mapping(ExtractOptions, params["options"])
-    _check_before_download(work, base, options)
+    check_before_download(
+        work,
+        pinned_pair(base, params["model"]),
+        "the extraction",
+        lambda seen: extract_preflight(seen["base"], seen["model"], options).problems,
+    )
     folder = base_folder(work.registry, base, work.emit_or_stop)
     base_id, base_revision = identity_of(base)
     model = open_model(work, params["model"], work.emit_or_stop)
@@ -58,24 +62,6 @@ def run(work: JobWork) -> str:
         metadata={**adapter_facts(out_dir), **_metadata(work.registry.get(base.id), report), "job": work.job.id},
     )
     return version.id
-
-
-def _check_before_download(work: JobWork, base: "Version", options: "ExtractOptions") -> None:
-    """Nothing, if nothing stands against the extraction as far as headers tell; weights from the Hub come after this.
-
-    Raises:
-        ProblemsError: everything that does.
-    """
-    from merging import extract_preflight
-
-    models = pinned_pair(base, work.spec.params["model"])
-    unpack_bundled(work.registry, models, work.emit_or_stop)
-    with outlines(work.registry, models) as seen:
-        problems = [*seen.problems, *seen.warnings]
-        if len(seen.folders) == 2:  # a folder that is gone is told by whoever opens it
-            problems += extract_preflight(seen.folders["base"], seen.folders["model"], options).problems
-    if problems:
-        raise ProblemsError("the extraction", problems)
 
 
 def recipe_text(work: JobWork) -> str:

@@ -9,6 +9,7 @@ from medley.jobs.adapter_facts import common
 from medley.jobs.base_names import identity_of
 from medley.jobs.bases import base_folder
 from medley.jobs.model_facts import model_facts
+from medley.jobs.outlines import check_before_download, pinned_base
 from medley.jobs.pinned_adapters import open_pinned
 from medley.jobs.work import JobWork
 
@@ -19,22 +20,26 @@ if TYPE_CHECKING:
 
 def run(work: JobWork) -> str | None:
     """The id of the folded version, or None where only a folder was asked for."""
-    from merging import FoldInput, fold
+    from merging import FoldInput, fold, plan_fold
 
     params, registry = work.spec.params, work.registry
-    base_dir = base_folder(registry, registry.get(f"sha256:{params['base']}"), work.emit_or_stop)
-    base = work.input(params["base"])  # its digest is known since its folder was opened
+    base = registry.get(f"sha256:{params['base']}")
     inputs = [FoldInput(open_pinned(work, each), each["weight"], each["label"]) for each in params["inputs"]]
     out_dir = Path(params["out"]) if params["out"] else work.out_dir / "model"
     if not params["out"]:
         shutil.rmtree(out_dir, ignore_errors=True)
+    asked = {"dtype": params["dtype"], "untie": params["untie"]}
+    check_before_download(
+        work, pinned_base(base), "the fold", lambda seen: plan_fold(seen["base"], inputs, out_dir, **asked).problems
+    )
+    base_dir = base_folder(registry, base, work.emit_or_stop)
+    base = work.input(base.id)  # its digest is known since its folder was opened
     known_as, revision = identity_of(base)
     report = fold(
         base_dir,
         inputs,
         out_dir,
-        dtype=params["dtype"],
-        untie=params["untie"],
+        **asked,
         base_model=known_as,
         revision=revision,
         recipe=recipe_text(params, known_as, revision),

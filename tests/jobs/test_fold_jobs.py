@@ -147,4 +147,4 @@ def test_everything_wrong_is_said_at_once(
         "Only adapters of one base can be folded together.",
     )
     setup = set_up_fold(registry, [("left", 1.0)])
-    assert (setup.is_at_hand, setup.findings.changed) == (True, 14)
+    assert (setup.was_seen, setup.findings.changed) == (True, 14)

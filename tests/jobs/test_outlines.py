@@ -9,7 +9,22 @@ from huggingface_hub import constants, save_torch_state_dict
 from hub import Registry, Version
 from medley.errors import ProblemsError
 from medley.events import ignore_event
-from medley.jobs import JobSpec, add_base, extract_spec, merge_spec, plan_extract, plan_merge, run_extract, run_merge
+from medley.jobs import (
+    JobSpec,
+    add_base,
+    convert_spec,
+    extract_spec,
+    fold_spec,
+    merge_spec,
+    plan_convert,
+    plan_extract,
+    plan_merge,
+    run_convert,
+    run_extract,
+    run_fold,
+    run_merge,
+    set_up_fold,
+)
 from medley.jobs.job import Job
 from medley.jobs.outlines import outlines
 from medley.jobs.work import JobWork
@@ -136,6 +151,63 @@ def test_adapters_that_do_not_fit_their_base_are_refused_before_its_weights_are_
         "'the merged adapter' changes model.layers.0.mlp.down_proj as 32 x 64, but in 'tiny-llama' it is 16 x 24.",
     )
     assert_no_weights_were_fetched(online, tmp_path)
+
+
+NO_FIT = "'left' has model.layers.0.mlp.down_proj.weight as 32 x 64, but in the base it is 16 x 24."
+NO_DORA = (
+    "'dora': the tensors of model.layers.0.mlp.down_proj (and those of 13 more modules) do not fit together: "
+    "lora_A.weight (4, 64), lora_B.weight (32, 4), lora_magnitude_vector (32,) beside a weight (16, 24)."
+)
+
+
+def test_folds_and_conversions_are_refused_before_the_base_s_weights_are_fetched(
+    registry: Registry,
+    online: HubServer,
+    make_adapter: Callable[..., Path],
+    models: dict[str, str],
+    work_on: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By whoever has a connection first: the plan, or the job of a plan that was made without one."""
+    online.store.repos["model", TINY_BASE_ID] = online.store.repos["model", "ada/narrow"]
+    left, dora = str(make_adapter("left", seed=1)), str(make_adapter("dora", use_dora=True))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    setup, plan = set_up_fold(registry, [(left, 1.0)]), plan_convert(registry, dora)
+    assert (setup.was_seen, setup.findings.problems, plan.findings) == (False, (), None)
+    assert setup.warnings == plan.warnings
+    assert setup.warnings[0].startswith("'tiny-llama:v1' cannot be looked at: The Hub client is offline")
+    specs = fold_spec(registry, [(left, 1.0)], name="made"), convert_spec(registry, dora, name="made")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for attempt, says in (
+        (lambda: fold_spec(registry, [(left, 1.0)], name="made"), NO_FIT),
+        (lambda: convert_spec(registry, dora, name="made"), NO_DORA),
+        (lambda: work_on(run_fold.run, specs[0]), NO_FIT),
+        (lambda: work_on(run_convert.run, specs[1]), NO_DORA),
+    ):
+        with pytest.raises(ProblemsError) as caught:
+            attempt()
+        assert caught.value.problems[0] == says
+    assert_no_weights_were_fetched(online, tmp_path)
+
+
+def test_a_fold_into_a_base_of_the_hub_fetches_its_weights_once_it_fits(
+    registry: Registry,
+    online: HubServer,
+    tiny_base: Path,
+    make_adapter: Callable[..., Path],
+    work_on: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    online.store.add_repo(TINY_BASE_ID, {path.name: path.read_bytes() for path in tiny_base.iterdir()})
+    blend = [(str(make_adapter("left", seed=1)), 1.0)]
+    setup = set_up_fold(registry, blend)
+    assert (setup.was_seen, setup.warnings, setup.findings.warnings) == (True, (), ())
+    assert (setup.findings.changed, setup.findings.size_bytes) == (14, 4 * 30_880)
+    assert_no_weights_were_fetched(online, tmp_path)
+    made = registry.get(f"sha256:{work_on(run_fold.run, fold_spec(registry, blend, name='made'))}")
+    assert (made.kind, made.metadata["parameters"]) == ("model", 30_880)
+    assert len(list((tmp_path / "hub-cache").rglob("*.safetensors"))) == 1
 
 
 def test_models_that_can_never_be_looked_at_are_refused(
