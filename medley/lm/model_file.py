@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medley.errors import BaseModelError
-from medley.lm.base_folder import check_base_folder, weight_files
+from medley.lm.base_folder import CHUNK_BYTES, check_base_folder, weight_files
 
 DTYPE_OF = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # safetensors' word -> torch's
 WORD_OF = {dtype: word for word, dtype in DTYPE_OF.items()}
@@ -135,6 +135,22 @@ class ModelFile:
     def side_files(self) -> list[str]:
         """The files beside the weights that belong to the model."""
         return [name for name in SIDE_FILES if (self.folder / name).is_file()]
+
+
+def holds_the_same(first: StoredTensor, second: StoredTensor) -> bool:
+    """Whether two tensors are equal to the bit; their files are read up to the first difference."""
+    if (first.dtype, first.shape) != (second.dtype, second.shape):
+        return False
+    with first.path.open("rb") as one, second.path.open("rb") as other:
+        one.seek(first.start)
+        other.seek(second.start)
+        left = first.size_bytes
+        while left:
+            size = min(left, CHUNK_BYTES)
+            if one.read(size) != other.read(size):
+                return False
+            left -= size
+    return True
 
 
 def open_model(folder: Path) -> ModelFile:

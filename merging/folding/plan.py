@@ -1,7 +1,7 @@
 """What a fold does to each tensor of the base, and what stands against it: from configurations and headers alone.
 
 A tensor is copied as it is, or taken from an adapter that holds the whole of it, or gets the sum of low-rank changes.
-No weights are read and torch is not loaded.
+No torch here, and no weights are read but an adapter's two copies of one matrix, which are compared.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,16 @@ from typing import Any
 
 from medley.errors import ParameterError, ProblemsError, UserError
 from medley.lm.adapter_file import AdapterFile, open_adapter
-from medley.lm.model_file import DTYPE_OF, HEAD_WEIGHT, ModelFile, NewTensor, StoredTensor, new_tensor, open_model
+from medley.lm.model_file import (
+    DTYPE_OF,
+    HEAD_WEIGHT,
+    ModelFile,
+    NewTensor,
+    StoredTensor,
+    holds_the_same,
+    new_tensor,
+    open_model,
+)
 from merging.check import place_problems, space_problems
 from merging.checks.compatibility import joint_problems, short_names
 from merging.checks.delta_check import delta_problems
@@ -78,6 +87,11 @@ class FoldPlan:
         """How many tensors are not those of the base."""
         return sum(1 for plan in self.tensors if plan.changes or plan.is_replaced)
 
+    @property
+    def has_new_embeddings(self) -> bool:
+        """True where an adapter's matrix takes the place of the base's embeddings."""
+        return any(plan.is_replaced for plan in self.tensors if plan.result.name == self.model.embedding)
+
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, for JSON; None for what is not known yet."""
         return {
@@ -125,8 +139,8 @@ def plan_fold(
     is_untied = False
     if model and not problems:
         plans, is_untied, problems = _plan_tensors(model, adapters, weights, dtype=dtype, untie=untie)
-    warnings = tuple(_warnings(model, adapters)) if model else ()
-    plan = FoldPlan((), warnings, model, adapters, weights, tuple(plans), dtype, is_untied)
+    plan = FoldPlan((), (), model, adapters, weights, tuple(plans), dtype, is_untied)
+    plan = replace(plan, warnings=tuple(_warnings(plan)))
     if out_dir is not None and not problems:
         problems = space_problems(out_dir, plan.size_bytes)
     return replace(plan, problems=tuple(dict.fromkeys(problems)), tensors=() if problems else plan.tensors)
@@ -166,6 +180,8 @@ def _plan_tensors(
             found.add_adapter(index, name, adapter, weight)
     sources = dict(model.tensors)
     touched = [name for name in (model.embedding, HEAD_WEIGHT) if name in found.touched] if model.is_tied else []
+    if not untie and _are_still_one(found):
+        touched = []
     if touched and model.embedding:
         sources[HEAD_WEIGHT] = sources[model.embedding]
         if not untie:
@@ -177,6 +193,14 @@ def _plan_tensors(
         plans.append(TensorPlan(new_tensor(source, name, dtype), start, changes, name in found.replaced))
         found.problems.extend(_meeting_problems(found, name, source))
     return plans, bool(touched), found.problems
+
+
+def _are_still_one(found: Findings) -> bool:
+    """Whether the embeddings and the output layer are both replaced, by two copies that are equal to the bit."""
+    names = (found.model.embedding, HEAD_WEIGHT)
+    if not all(name in found.replaced and name not in found.changes for name in names):
+        return False
+    return holds_the_same(*(found.replaced[name] for name in names))
 
 
 def _tied_problem(found: Findings, touched: Sequence[str], size_bytes: int) -> str:
@@ -203,9 +227,16 @@ def _meeting_problems(found: Findings, name: str, source: StoredTensor) -> Itera
         yield f"{shown} both change {name}, one of them {what}, so there is no sum. Fold one of them."
 
 
-def _warnings(model: ModelFile, adapters: Mapping[str, AdapterFile]) -> Iterator[str]:
-    own = _text(model.folder / CHAT_TEMPLATE)
-    for name, adapter in adapters.items():
+def _warnings(plan: FoldPlan) -> Iterator[str]:
+    if plan.model is None:
+        return
+    own = _text(plan.model.folder / CHAT_TEMPLATE)
+    if plan.model.is_tied and not plan.is_untied and plan.has_new_embeddings:
+        yield (
+            "The embeddings and the output layer that the adapter holds are equal to the bit, so the model keeps one "
+            "matrix for both."
+        )
+    for name, adapter in plan.adapters.items():
         template = _text(adapter.folder / CHAT_TEMPLATE)
         if template is not None and template != own:
             yield f"'{name}' brings a chat template of its own; the folded model keeps the base's."

@@ -114,6 +114,33 @@ def test_a_tied_base_is_untied_only_when_told(tiny_base: Path, tmp_path: Path, k
     assert "lm_head.weight" in load_file(out / "model.safetensors")
 
 
+def test_two_equal_copies_of_a_tied_matrix_stay_one(tiny_base: Path, tmp_path: Path) -> None:
+    """Nothing differs, so nothing needs to be untied; one other bit, and the choice is the user's."""
+    whole = ["embed_tokens", "lm_head"]
+    adapter = write_tiny_adapter(tiny_base, tmp_path / "adapter", target_modules=["q_proj"], modules_to_save=whole)
+    path = adapter / "adapter_model.safetensors"
+    embeddings, head = (f"base_model.model.{name}.weight" for name in ("model.embed_tokens", "lm_head"))
+    tensors = load_file(randomised(adapter) / path.name)
+    tensors[head] = tensors[embeddings].clone()
+    save_file(tensors, path)
+    out = check(tiny_base, adapter, tmp_path / "out")
+    assert json.loads((out / "config.json").read_text())["tie_word_embeddings"] is True
+    assert torch.equal(load_file(out / "model.safetensors")["model.embed_tokens.weight"], tensors[head])
+    assert "lm_head.weight" not in load_file(out / "model.safetensors")
+    assert plan_fold(tiny_base, [FoldInput(adapter)]).warnings == (
+        "The embeddings and the output layer that the adapter holds are equal to the bit, so the model keeps one "
+        "matrix for both.",
+    )
+    tensors[head][-1, -1] *= 1 + 2**-23
+    save_file(tensors, path)
+    assert (
+        plan_fold(tiny_base, [FoldInput(adapter)])
+        .problems[0]
+        .startswith("'adapter' changed model.embed_tokens.weight and lm_head.weight, but the base has one matrix")
+    )
+    assert plan_fold(tiny_base, [FoldInput(adapter)], untie=True).is_untied
+
+
 def test_layers_that_are_stored_transposed(tiny_base: Path, tmp_path: Path) -> None:
     """GPT-2 keeps (in, out); its attention's output layer is square, so no shape tells."""
     from transformers import GPT2Config, GPT2LMHeadModel
