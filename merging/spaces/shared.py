@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from merging.numerics.lowrank import CANCELLED, Factors, Spectrum, decompose, numerical_rank
-from merging.numerics.orthonormal import Orthonormal, orthonormal_columns
+from merging.numerics.orthonormal import Orthonormal
 
 SAME_VALUE = 1e-5  # singular values closer than this share of the largest have no axes of their own
 
@@ -72,7 +72,7 @@ def shared_axes(basis: Orthonormal, inside: Sequence[Factors]) -> Axes:
         basis: orthonormal columns Q that span the columns of all deltas.
         inside: one (Xᵢ, Yᵢ) per delta, (p, rᵢ) and (rᵢ, any) float64, with Dᵢ = Q·Xᵢ·Yᵢ.
     """
-    small = torch.cat([x @ orthonormal_columns(y.T).upper.T for x, y in inside], dim=1)
+    small = torch.cat([x @ torch.linalg.qr(y.T, mode="r").R.T for x, y in inside], dim=1)
     left, values, _ = torch.linalg.svd(small, full_matrices=False)
     kept = numerical_rank(values)
     left = left[:, :kept]

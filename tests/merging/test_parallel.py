@@ -1,5 +1,9 @@
 """What makes merging fast may neither change a result nor hold more than it has to; no clock is read."""
 
+import os
+import platform
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from itertools import pairwise
@@ -34,6 +38,31 @@ def test_results_come_in_the_order_of_the_items_on_any_number_of_threads() -> No
 
     assert list(in_order(square, [1, 2, 3, 4], workers=2)) == [1, 4, 9, 16]
     assert list(in_order(square, [2, 3], workers=1)) == [4, 9]
+
+
+FAULTS = """
+import resource, torch
+from merging.parallel import in_order
+
+def work(number):
+    parts = [torch.ones(250_000) for _ in range(12)]  # 12 MB, all freed again
+    return number
+
+def faults(items):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    assert list(in_order(work, range(items), workers=2)) == list(range(items))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults(40))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's memory")
+def test_memory_is_asked_for_once_and_not_once_per_item() -> None:
+    """40 items of 12 MB are 117,000 pages; two threads need a few times 3,000 of them (without: 100,000)."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+    run = subprocess.run([sys.executable, "-c", FAULTS], env=environment, capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 40_000
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
