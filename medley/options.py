@@ -145,7 +145,10 @@ def check(option: Option, value: Any) -> Any:
 
 def _as_type(option: Option, value: Any) -> Any:
     if option.type is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
     if option.type is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a word
         try:
             return float(value)

@@ -6,6 +6,7 @@ base); results that are only needed on the way live beside the result for as lon
 
 import dataclasses
 import json
+import os.path
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def merge(
         ParameterError: the result does not fit into the chosen dtype.
         ConflictError, StorageError: somebody took the place meanwhile, or it cannot be written.
     """
-    documents, out_dir = parse_documents(recipe), Path(out_dir).expanduser()
+    documents, out_dir = parse_documents(recipe), Path(os.path.expanduser(out_dir))
     place = _Place(dict(names or {}), dict(bases or {}), emit)
     if len(documents) == 1 and not _is_folded(documents[0].recipe):
         return _merge_one(documents[0].recipe, out_dir, place)

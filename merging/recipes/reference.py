@@ -57,6 +57,16 @@ def parse_reference(raw: Any) -> Reference:
     Raises:
         RecipeError: neither form; the sentence continues the name of the place: "must be …".
     """
+    reference = _read_reference(raw)
+    homeless = next(
+        (name for name in reference.names if name.startswith("~") and os.path.expanduser(name) == name), None
+    )
+    if homeless is not None:
+        raise RecipeError(f"is in the home folder of a user who is not on this machine, got {homeless!r}.")
+    return reference
+
+
+def _read_reference(raw: Any) -> Reference:
     if isinstance(raw, str) and raw:
         parts = [raw] if os.path.exists(raw) else raw.split("+")
         if len(parts) > 2:
@@ -75,6 +85,6 @@ def _read_path(raw: Any) -> str | None:
     """`path@revision` from the text or from the mapping of both."""
     if raw is None or (isinstance(raw, str) and raw):
         return raw
-    if isinstance(raw, Mapping) and isinstance(raw.get("path"), str) and not set(raw) - set(PATH_KEYS):
+    if isinstance(raw, Mapping) and isinstance(raw.get("path"), str) and raw["path"] and not set(raw) - set(PATH_KEYS):
         return raw["path"] if raw.get("revision") is None else f"{raw['path']}@{raw['revision']}"
     raise RecipeError(f"needs a path, and may have a revision, got {raw!r}.")

@@ -1,6 +1,7 @@
 """YAML text to mappings, one for each document: no code, no key twice."""
 
 import os.path
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,50 @@ import yaml
 from medley.errors import NotFoundError, RecipeError
 
 MAX_CHARACTERS = 1_000_000  # far above any recipe; a larger text is something else
+MERGE_TAG = "tag:yaml.org,2002:merge"  # of the key <<, which takes over the keys of another mapping
+MAX_VALUES = 50_000  # the same for what a text says; a few aliases of aliases can stand for billions
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader, but a key that stands twice is an error instead of a silent overwrite."""
+    """SafeLoader, but a key that stands twice is an error instead of a silent overwrite, and so are endless aliases."""
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        _count_values(node, {})
+        return super().construct_document(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for index, key in enumerate(keys) if key in keys[:index] and key != "<<"), None)
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != MERGE_TAG]
+        counts = Counter(key for key in keys if isinstance(key, Hashable))
+        twice = next((key for key, count in counts.items() if count > 1), None)
         if twice is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key '{twice}' stands there twice", node.start_mark
-            )
+            raise _refused(node, f"the key '{twice}' stands there twice")
         return super().construct_mapping(node, deep)
+
+
+def _count_values(node: yaml.Node, counts: dict[yaml.Node, int | None]) -> int:
+    """How many values the node has, those behind an alias at each place where it stands.
+
+    Args:
+        counts: of nodes that were looked at already; None while one is being looked at.
+
+    Raises:
+        ConstructorError: they are too many, or the node is inside itself.
+    """
+    if node not in counts:
+        counts[node] = None
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        pairs = parts if isinstance(node, yaml.MappingNode) else [(part,) for part in parts]
+        counts[node] = 1 + sum(_count_values(part, counts) for pair in pairs for part in pair)
+    count = counts[node]
+    if count is None:
+        raise _refused(node, "an alias stands inside of what it stands for")
+    if count > MAX_VALUES:
+        raise _refused(node, f"this has {count:,} values, aliases counted; a recipe has at most {MAX_VALUES:,}")
+    return count
+
+
+def _refused(node: yaml.Node, problem: str) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def read_documents(recipe: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Path | str) -> tuple[str, list[dict]]:
@@ -43,7 +75,7 @@ def read_documents(recipe: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Pat
         raise RecipeError(f"A recipe is a mapping, a list of them, a path, or YAML text, got {recipe!r}.")
     if isinstance(recipe, str) and "\n" in recipe:
         return "the recipe", load_yaml(recipe, "The recipe")
-    path = Path(recipe).expanduser()
+    path = Path(os.path.expanduser(recipe))  # unlike Path.expanduser no error for a user who is not here
     if not os.path.isfile(path):  # unlike Path.is_file, False for a name that is too long
         raise NotFoundError(f"There is no recipe at '{str(recipe)[:200]}'.")
     try:

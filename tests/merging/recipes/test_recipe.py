@@ -6,6 +6,7 @@ import pytest
 from medley.errors import NotFoundError, ParameterError, ProblemsError, RecipeError
 from merging import METHODS, parse_recipe, recipe_from_weights
 from merging.recipes.recipe import RankRule, parse_rank
+from merging.recipes.yaml_text import load_yaml
 
 TIES = """
 merge_method: ties
@@ -38,6 +39,11 @@ def problems_of(recipe: object) -> list[str]:
 
 def one_model(**changes: object) -> dict[str, object]:
     return {"merge_method": "ties", "models": [{"model": "a", "parameters": {"weight": 1}}], **changes}
+
+
+def doubling(times: int, pair: str) -> str:
+    """YAML in which each line stands twice for the line before it."""
+    return "a0: &a0 {k: 1}\n" + "".join(f"a{i}: &a{i} {pair.format(f'*a{i - 1}')}\n" for i in range(1, times + 1))
 
 
 def one_slice(layers: list[int], **parameters: float) -> dict[str, object]:
@@ -140,6 +146,14 @@ def test_a_missing_file_says_so() -> None:
             {"models": [{"model": "a+b+c", "parameters": {"weight": 1}}]},
             "models[0]: model has more than one + in 'a+b+c'. Write it as {model: {path: …}, lora: {path: …}}.",
         ),
+        (
+            {"models": [{"model": "~nobody-here/a", "parameters": {"weight": 1}}]},
+            "models[0]: model is in the home folder of a user who is not on this machine, got '~nobody-here/a'.",
+        ),
+        (
+            {"models": [{"model": {"model": {"path": ""}}, "parameters": {"weight": 1}}]},
+            "models[0]: model needs a path, and may have a revision, got {'path': ''}.",
+        ),
         ({"base_model": "org/base+a"}, "base_model must be a model without an adapter, got org/base+a."),
         ({"models": []}, "Exactly one of 'models' and 'slices' must be present."),
         ({"models": [{"model": "a"}]}, "'a' has no weight, which ties needs."),
@@ -156,6 +170,7 @@ def test_a_missing_file_says_so() -> None:
         ({"parameters": {"density": [0.5, 1.5]}}, "density must be in (0, 1], got 1.5."),
         ({"parameters": {"density": [{"filter": "mlp", "value": 2}]}}, "density must be in (0, 1], got 2.0."),
         ({"parameters": {"lambda": float("nan")}}, "lambda must be finite, got nan."),
+        ({"parameters": {"lambda": -(10**400)}}, "lambda must be finite, got -inf."),
         ({"parameters": {"normalize": "yes"}}, "normalize must be true or false, got 'yes'."),
         (
             {"models": [{"model": "a", "parameters": {"weight": 1, "lambda": 2}}]},
@@ -206,12 +221,20 @@ def test_all_mistakes_are_said_at_once() -> None:
         ("a: !!python/object/apply:os.system ['true']\n", "is not valid YAML: line 1"),
         ("a: " + "x" * 1_000_001 + "\n", "has 1,000,005 characters; a recipe has at most 1,000,000."),
         ("[" * 5000 + "\n", "is not valid YAML"),
+        ("a: &a [*a]\n", "is not valid YAML: line 1, an alias stands inside of what it stands for."),
+        (doubling(16, "[{0}, {0}]"), "line 15, this has 65,535 values, aliases counted; a recipe has at most 50,000."),
+        (doubling(16, "{{<<: [{0}, {0}]}}"), "values, aliases counted; a recipe has at most 50,000."),
     ],
 )
 def test_text_that_is_no_recipe(text: str, message: str) -> None:
     with pytest.raises(RecipeError, match=r"^The recipe ") as caught:
         parse_recipe(text)
     assert message in str(caught.value)
+
+
+def test_a_mapping_may_take_over_the_keys_of_another() -> None:
+    text = "x: &x {weight: 2, density: 0.5}\n" + "y: {<<: *x, weight: 1}\n"
+    assert load_yaml(text, "It")[0]["y"] == {"weight": 1, "density": 0.5}
 
 
 def test_slerp_counts_its_adapters() -> None:
