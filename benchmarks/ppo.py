@@ -18,10 +18,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.memory import resident
 from benchmarks.table import print_ratio_table
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+    from trainers.ppo_options import PPOOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 TRL = "trl==1.12.0"
@@ -41,25 +47,11 @@ def ours(base_dir: Path, folder: Path, updates: int, value: str) -> tuple[list[f
 
     import trainers.ppo
     from trainers import TrainWork
-    from trainers.ppo_options import PPOOptions
 
     data_dir, reward_dir = folder / "data", folder / "reward"
     data_dir.mkdir()
     (data_dir / "train.jsonl").write_text("".join(json.dumps({"prompt": each}) + "\n" for each in prompts()))
     write_reward_adapter(base_dir, reward_dir)
-    options = PPOOptions(
-        reward=("judge",),
-        updates=updates,
-        batch_size=BATCH_SIZE,
-        max_new_tokens=NEW_TOKENS,
-        ppo_epochs=PASSES,
-        rank=RANK,
-        learning_rate=LEARNING_RATE,
-        temperature=TEMPERATURE,
-        value=value,
-        samples=0,
-        save_every=10_000,
-    )
     moments: list[float] = []
 
     def emit(kind: str, **fields: Any) -> None:
@@ -75,8 +67,26 @@ def ours(base_dir: Path, folder: Path, updates: int, value: str) -> tuple[list[f
         emit=emit,
     )
     before = start_counting()
-    trainers.ppo.train(options, work)
+    trainers.ppo.train(our_options(updates, value), work)
     return moments, resident("VmHWM") - before
+
+
+def our_options(updates: int, value: str) -> "PPOOptions":
+    from trainers.ppo_options import PPOOptions
+
+    return PPOOptions(
+        reward=("judge",),
+        updates=updates,
+        batch_size=BATCH_SIZE,
+        max_new_tokens=NEW_TOKENS,
+        ppo_epochs=PASSES,
+        rank=RANK,
+        learning_rate=LEARNING_RATE,
+        temperature=TEMPERATURE,
+        value=value,
+        samples=0,
+        save_every=10_000,
+    )
 
 
 def write_reward_adapter(base_dir: Path, folder: Path) -> None:
@@ -112,18 +122,8 @@ def write_reward_adapter(base_dir: Path, folder: Path) -> None:
 
 def theirs(base_dir: Path, folder: Path, updates: int) -> tuple[list[float], int]:
     """The same of TRL's trainer, as its documentation would have you set it up."""
-    import torch
     import trl
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import (
-        AutoModelForCausalLM,
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-        PrinterCallback,
-        TrainerCallback,
-    )
-    from trl.experimental.ppo import PPOConfig, PPOTrainer
+    from transformers import AutoTokenizer, TrainerCallback
 
     assert f"trl=={trl.__version__}" == TRL, trl.__version__
     moments: list[float] = []
@@ -138,7 +138,16 @@ def theirs(base_dir: Path, folder: Path, updates: int) -> tuple[list[float], int
         {"input_ids": tokenizer.apply_chat_template(each, add_generation_prompt=True, return_dict=False)}
         for each in prompts()
     ]
-    config = PPOConfig(
+    trainer, before = their_trainer(base_dir, their_config(folder, updates), tokenizer, rows)
+    trainer.add_callback(Clock())
+    trainer.train()
+    return moments, resident("VmHWM") - before
+
+
+def their_config(folder: Path, updates: int) -> "PPOConfig":
+    from trl.experimental.ppo import PPOConfig
+
+    return PPOConfig(
         output_dir=str(folder),
         total_episodes=updates * BATCH_SIZE,
         per_device_train_batch_size=BATCH_SIZE,
@@ -154,6 +163,18 @@ def theirs(base_dir: Path, folder: Path, updates: int) -> tuple[list[float], int
         bf16=False,
         disable_tqdm=True,
     )
+
+
+def their_trainer(
+    base_dir: Path, config: "PPOConfig", tokenizer: "PreTrainedTokenizerBase", rows: list[dict[str, Any]]
+) -> "tuple[PPOTrainer, int]":
+    """(the trainer with its three models, bytes that were resident before them); it is its own reference."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PrinterCallback
+    from trl.experimental.ppo import PPOTrainer
+
     lora = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
     before = start_counting()
     judges = [
@@ -170,11 +191,9 @@ def theirs(base_dir: Path, folder: Path, updates: int) -> tuple[list[float], int
         train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(rows[:1]),
         peft_config=lora,
-        callbacks=[Clock()],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return moments, resident("VmHWM") - before
+    return trainer, before
 
 
 def start_counting() -> int:

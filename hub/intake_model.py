@@ -82,10 +82,7 @@ def import_model(
         StorageError: no space for the copies.
     """
     check_name(name)
-    if source.is_file():
-        raise AdapterFormatError(f"{quoted(source.name)} is a file. A model is imported from its folder.")
-    if not source.is_dir():
-        raise NotFoundError(f"There is no folder {quoted(str(source))}.")
+    _check_is_folder(source)
     with registry.scratch() as scratch:
         stage = scratch / stage_name(source)
         stage.mkdir()
@@ -97,6 +94,13 @@ def import_model(
             registry, "model", name, checked, base, base_revision, metadata=metadata or {}, parents=parents
         )
         return version, (*left_out, *checked.left_out)
+
+
+def _check_is_folder(source: Path) -> None:
+    if source.is_file():
+        raise AdapterFormatError(f"{quoted(source.name)} is a file. A model is imported from its folder.")
+    if not source.is_dir():
+        raise NotFoundError(f"There is no folder {quoted(str(source))}.")
 
 
 def check_model(folder: Path, describe: Describe = nothing_more) -> Checked:

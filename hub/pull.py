@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hub.registry import Registry
 
 LISTING_TIMEOUT_S = 120.0
+LATE = "The Hub did not send {} within {:g} seconds. Try again when the connection is better."
 
 
 def pull(
@@ -67,27 +68,28 @@ def pull(
     checked_repo_id(repo_id)
     check_name(name)
     fetch = Fetch(repo_id, kind, revision, checked_token(token), endpoint, emit)
-    late = f"The Hub did not send {repo_id} within {{:g}} seconds. Try again when the connection is better."
     with quiet_client():
         listing_s = timeout_s or LISTING_TIMEOUT_S
-        listing = run_within(listing_s, fetch.listing, late.format(listing_s))
+        listing = run_within(listing_s, fetch.listing, LATE.format(repo_id, listing_s))
         _tell_left_out(emit, listing.left_out)
         with _waiting_room(registry, listing) as room:
             folder = room / repo_id.split("/")[1]
             if listing.is_ours:
-                download_s = timeout_s or default_timeout_s(listing.total_bytes)
-                too_late = late.format(download_s)
-                run_within(download_s, lambda deadline: fetch.download(listing, folder, deadline), too_late)
+                _download(fetch, listing, folder, timeout_s)
             metadata = {"source": f"{repo_id}@{listing.commit}"}
             if listing.kind == "adapter":
                 return _adapter(registry, folder, name, base, base_revision, metadata, emit)
             if listing.kind == "model":
-                checked = check_model(folder, describe)
-                _tell_left_out(emit, checked.left_out)
-                return publish_checked(registry, "model", name, checked, metadata=metadata)
+                return _model(registry, folder, name, describe, metadata, emit)
             if rows is None:
                 raise ValueError("a dataset is pulled with a RowsReader")
             return _dataset(registry, folder, name, listing, repo_id, metadata, rows)
+
+
+def _download(fetch: Fetch, listing: Listing, folder: Path, timeout_s: float | None) -> None:
+    within_s = timeout_s or default_timeout_s(listing.total_bytes)
+    late = LATE.format(fetch.repo_id, within_s)
+    run_within(within_s, lambda deadline: fetch.download(listing, folder, deadline), late)
 
 
 def _adapter(
@@ -106,6 +108,14 @@ def _adapter(
     )
     _tell_left_out(emit, left_out)
     return version
+
+
+def _model(
+    registry: "Registry", folder: Path, name: str, describe: Describe, metadata: dict[str, Any], emit: Emit
+) -> "Version":
+    checked = check_model(folder, describe)
+    _tell_left_out(emit, checked.left_out)
+    return publish_checked(registry, "model", name, checked, metadata=metadata)
 
 
 def _dataset(

@@ -1,4 +1,4 @@
-"""The house rules that a machine can check: which room may import which, and how long a file may grow."""
+"""The house rules that a machine can check: which room may import which, and how long a file or function may grow."""
 
 import ast
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_LINES = 300
+FUNCTION_LINES, BUILD_LINES = 40, 100  # a function stays below; its docstring does not count, its signature does
 HEAVY = ("torch", "transformers", "gradio", "peft")
 FOUNDATION = {"medley", "medley.__version__", "medley.errors", "medley.options", "medley.events"}
 ROOMS = {  # a room, and the rooms below it that it may import
@@ -85,6 +86,40 @@ def test_files_stay_short() -> None:
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
     }
     assert too_long == {}
+
+
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    first = function.body[0]
+    has_docstring = isinstance(first, ast.Expr) and ast.get_docstring(function) is not None
+    docstring = first.end_lineno - first.lineno + 1 if has_docstring else 0
+    return function.end_lineno - function.lineno + 1 - docstring
+
+
+def long_functions(path: Path, text: str) -> dict[str, int]:
+    is_page = "medley/ui" in path.as_posix()
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {
+        f"{path.name}:{each.lineno} {each.name}": code_lines(each)
+        for each in functions
+        if code_lines(each) >= (BUILD_LINES if is_page and each.name == "build" else FUNCTION_LINES)
+    }
+
+
+@pytest.mark.parametrize("path", python_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_stay_short(path: Path) -> None:
+    assert long_functions(path, path.read_text(encoding="utf-8")) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "fitting"),
+    [("merging/run.py", "build", 38), ("medley/ui/page.py", "other", 38), ("medley/ui/page.py", "build", 98)],
+)
+def test_the_length_rule_can_fail(path: str, name: str, fitting: int) -> None:
+    # one line of signature and two of docstring, which do not count; 1 + 38 = 39 is below 40
+    head = f'def {name}():\n    """Says\n    much."""\n'
+    assert long_functions(Path(path), head + "    pass\n" * fitting) == {}
+    too_long = long_functions(Path(path), head + "    pass\n" * (fitting + 1))
+    assert too_long == {f"{Path(path).name}:1 {name}": fitting + 2}
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,13 @@ import resource
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medley.errors import ParameterError, UserError
 from medley.options import from_mapping
+
+if TYPE_CHECKING:
+    from trainers import TrainResult
 
 FAILED = 1  # exit code; the last line on stdout then is an event of kind "error"
 
@@ -68,17 +71,25 @@ def run_trial(given: Mapping[str, Any]) -> dict[str, Any]:
     keep_number_types(model)
     forgot = measure_forgetting(model, base.tokenizer, given["texts"])
     return {
-        "eval_loss": result.metrics["eval_loss"],
-        "eval_loss_before": result.metrics["eval_loss_before"],
+        **_numbers_of(result),
         "token_accuracy": measured["eval_mean_token_accuracy"],
         "forgetting": forgot.change,
         "forgetting_error": forgot.error,
         "memory_max": peak,
-        "train_time": result.metrics["train_runtime_s"],
-        "file_size": (result.adapter_dir / "adapter_model.safetensors").stat().st_size,
-        "num_trainable_params": int(result.metrics["num_trainable_params"]),
         "learning_rate": options.learning_rate,
-        "train_loss": result.metrics["train_loss"],
+    }
+
+
+def _numbers_of(result: "TrainResult") -> dict[str, Any]:
+    """What a training says of itself, by the names of a `TypeRow`."""
+    metrics = result.metrics
+    return {
+        "eval_loss": metrics["eval_loss"],
+        "eval_loss_before": metrics["eval_loss_before"],
+        "train_time": metrics["train_runtime_s"],
+        "file_size": (result.adapter_dir / "adapter_model.safetensors").stat().st_size,
+        "num_trainable_params": int(metrics["num_trainable_params"]),
+        "train_loss": metrics["train_loss"],
         "steps": result.steps,
     }
 

@@ -69,10 +69,7 @@ def trainer_command(trainer: Trainer) -> click.Command:
         from medley.jobs import train_spec
 
         registry, chosen = open_registry(), given(options)
-        start = preset(preset_name, trainer.name, chosen.get("adapter", "lora")) if preset_name else {}
-        if from_adapter:  # which keeps its shape, so that what a preset says of one is left out
-            start = {key: value for key, value in start.items() if key not in SHAPING}
-        values = {**start, **chosen}
+        values = {**starting_values(trainer, preset_name, chosen.get("adapter", "lora"), from_adapter), **chosen}
         spec = train_spec(registry, trainer.name, base=base, data=data, name=name, init=from_adapter, options=values)
         if dry_run:
             show_plan(registry, spec, as_json=as_json)
@@ -80,6 +77,14 @@ def trainer_command(trainer: Trainer) -> click.Command:
             submit(spec, in_background=background, as_json=as_json)
 
     return command
+
+
+def starting_values(
+    trainer: Trainer, preset_name: str | None, adapter: str, from_adapter: str | None
+) -> dict[str, Any]:
+    """What the preset says; an adapter to start from keeps its shape, so that what is said of one is left out then."""
+    start = preset(preset_name, trainer.name, adapter) if preset_name else {}
+    return {key: value for key, value in start.items() if not (from_adapter and key in SHAPING)}
 
 
 @train.command("recipe", hidden=True)

@@ -71,10 +71,7 @@ def mix_datasets(
     """
     shares = shares_of(sources)
     reports = [read_report(source.folder) for source in sources]
-    kinds = {report.kind: source.name for report, source in zip(reports, sources, strict=True)}
-    if len(kinds) > 1:
-        said = ", ".join(f"{name} is {kind} data" for kind, name in kinds.items())
-        raise DatasetError(f"Only datasets of one kind can be mixed: {said}.")
+    check_one_kind({source.name: report.kind for report, source in zip(reports, sources, strict=True)})
     emit("progress", step=0, total=0, text="Reading the sources")
     pool = _pool(sources)
     counts = {
@@ -111,6 +108,18 @@ def _eval_counts(shares: Mapping[str, float], held_out: Mapping[str, Sequence[Ro
     there = {name: len(rows) for name, rows in held_out.items() if rows}
     whole = sum(shares[name] for name in there)
     return row_counts({name: shares[name] / whole for name in there}, there, None) if there else {}
+
+
+def check_one_kind(kinds: Mapping[str, str | None]) -> None:
+    """Nothing, if datasets of these kinds, by their names, may be mixed.
+
+    Raises:
+        DatasetError: they are of several kinds.
+    """
+    names = {kind: name for name, kind in kinds.items()}
+    if len(names) > 1:
+        said = ", ".join(f"{name} is {kind} data" for kind, name in names.items())
+        raise DatasetError(f"Only datasets of one kind can be mixed: {said}.")
 
 
 def shares_of(sources: Sequence[Source]) -> dict[str, float]:

@@ -9,7 +9,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from medley.errors import InvalidNameError, NotFoundError, ParameterError, ProblemsError, RecipeError, UserError
+from medley.errors import (
+    IncompatibleError,
+    InvalidNameError,
+    NotFoundError,
+    ParameterError,
+    ProblemsError,
+    RecipeError,
+    UserError,
+)
 from medley.jobs.base_names import belongs_to, identity_of
 from medley.jobs.bases import base_of, find_base
 from medley.jobs.device import likely_device
@@ -93,10 +101,9 @@ def train_spec(
         raise ParameterError(f"There is no trainer '{trainer}'. Known: {', '.join(TRAINERS)}.")
     row, problems = TRAINERS[trainer], ProblemList()
     problems.attempt(check_output_name, registry, name, "adapter")
-    start = problems.attempt(_find_init, registry, init) if init else None
-    base_version = problems.attempt(base_of, registry, start) if start and base is None else None
-    if base is not None or init is None:
-        base_version = problems.attempt(find_base, registry, base)
+    start = problems.attempt(registry.get, init, "adapter") if init else None
+    is_base_known = base is not None or start or init is None  # a start that is not found tells no base
+    base_version = problems.attempt(_find_base, registry, base, start) if is_base_known else None
     data_version = problems.attempt(find_data, registry, data, row.data_kinds, trainer)
     chosen = problems.attempt(from_mapping, row.options_class, options or {})
     others = {ref: problems.attempt(find_reward, registry, ref) for ref in (row.adapters_in(chosen) if chosen else ())}
@@ -105,11 +112,7 @@ def train_spec(
     if start:
         problems.attempt(check_start, start, row)
     for version in filter(None, (start, *others.values())):
-        if base_version and not belongs_to(version, base_version):
-            problems.found.append(
-                f"{version.label} was trained on {version.base}, but the base is {identity_of(base_version)[0]}. "
-                f"Leave out --base, or choose another adapter."
-            )
+        problems.attempt(_check_belongs, version, base_version)
     facts = sizes_of(registry, base_version) if base_version else None
     if chosen and (start or not init):
         problems.attempt(check_shape, row, options or {}, chosen, facts, start)
@@ -148,8 +151,16 @@ def _train_params(
     }
 
 
-def _find_init(registry: "Registry", ref: str) -> "Version":
-    return registry.get(ref, "adapter")
+def _find_base(registry: "Registry", base: str | None, start: "Version | None") -> "Version":
+    return base_of(registry, start) if base is None and start else find_base(registry, base)
+
+
+def _check_belongs(adapter: "Version", base: "Version | None") -> None:
+    if base and not belongs_to(adapter, base):
+        raise IncompatibleError(
+            f"{adapter.label} was trained on {adapter.base}, but the base is {identity_of(base)[0]}. "
+            "Leave out --base, or choose another adapter."
+        )
 
 
 def train_recipe_spec(registry: "Registry", recipe: Mapping[str, Any] | Path) -> JobSpec:

@@ -8,7 +8,7 @@ from medley.jobs.build import ProblemList, check_output_name
 from medley.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
-    from hub import Registry, Version
+    from hub import Registry
 
 
 def mix_spec(
@@ -32,7 +32,7 @@ def mix_spec(
     Raises:
         ProblemsError: everything that is wrong.
     """
-    from medley.corpus.mixture import Source, shares_of
+    from medley.corpus.mixture import Source, check_one_kind, shares_of
 
     problems = ProblemList()
     problems.attempt(check_output_name, registry, name, "dataset")
@@ -41,7 +41,7 @@ def mix_spec(
     found = [(problems.attempt(registry.get, ref, "dataset"), share, is_replay) for ref, share, is_replay in wanted]
     sources = [(version, share, is_replay) for version, share, is_replay in found if version is not None]
     problems.attempt(shares_of, [Source(version.label, version.path, *rest) for version, *rest in sources])
-    problems.attempt(_check_kinds, [version for version, *_ in sources])
+    problems.attempt(check_one_kind, {version.label: version.metadata.get("kind") for version, *_ in sources})
     if rows is not None and rows < 1:
         problems.found.append(f"rows must be at least 1, got {rows}.")
     problems.report("the mixture")
@@ -54,13 +54,6 @@ def mix_spec(
         "seed": seed,
     }
     return JobSpec("mix", f"Mix {name} from {', '.join(version.label for version, *_ in sources)}", params, name)
-
-
-def _check_kinds(versions: "list[Version]") -> None:
-    kinds = {version.metadata.get("kind"): version.label for version in versions}
-    if len(kinds) > 1:
-        said = ", ".join(f"{label} is {kind} data" for kind, label in kinds.items())
-        raise ParameterError(f"Only datasets of one kind can be mixed: {said}.")
 
 
 def parse_shares(words: str, *, what: str = "weight") -> dict[str, float]:

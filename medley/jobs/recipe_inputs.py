@@ -110,22 +110,11 @@ def find_inputs(registry: "Registry", recipe: Any, *, may_open_paths: bool = Tru
     from merging import Recipe, parse_documents
 
     documents = parse_documents(recipe, lambda ref: kind_of(registry, ref, may_open_paths))
-    problems = ProblemList()
-    adapters: dict[str, FoundAdapter] = {}
-    models: dict[str, FoundModel] = {}
-    for document in documents:
-        for ref, kind in _wanted(document):
-            if kind == "adapter" and ref not in adapters:
-                adapters[ref] = problems.attempt(
-                    lambda ref=ref: find_adapter(registry, ref, may_open_paths=may_open_paths)
-                )
-            elif kind == "model" and ref not in models:
-                models[ref] = problems.attempt(lambda ref=ref: _find_model(registry, ref, may_open_paths))
-    problems.report("the merge")
+    adapters, models = _find_all(registry, documents, may_open_paths)
     names = {ref: _name_in_recipe(adapter, list(adapters.values())) for ref, adapter in adapters.items()}
     names |= {ref: _model_name(model, {*names.values()}) for ref, model in models.items()}
     bases: dict[str, FoundModel] = {}
-    pinned = []
+    problems, pinned = ProblemList(), []
     for document in documents:
         if isinstance(document.recipe, Recipe):
             recipe = document.recipe
@@ -140,6 +129,22 @@ def find_inputs(registry: "Registry", recipe: Any, *, may_open_paths: bool = Tru
         {names[ref]: model for ref, model in models.items()},
         bases,
     )
+
+
+def _find_all(
+    registry: "Registry", documents: "tuple[Document, ...]", may_open_paths: bool
+) -> tuple[dict[str, FoundAdapter], dict[str, FoundModel]]:
+    """The adapters and the full models by what the recipe calls them."""
+    problems = ProblemList()
+    adapters: dict[str, FoundAdapter] = {}
+    models: dict[str, FoundModel] = {}
+    for ref, kind in (each for document in documents for each in _wanted(document)):
+        if kind == "adapter" and ref not in adapters:
+            adapters[ref] = problems.attempt(lambda ref=ref: find_adapter(registry, ref, may_open_paths=may_open_paths))
+        elif kind == "model" and ref not in models:
+            models[ref] = problems.attempt(lambda ref=ref: _find_model(registry, ref, may_open_paths))
+    problems.report("the merge")
+    return adapters, models
 
 
 def kind_of(registry: "Registry", ref: str, may_open_paths: bool) -> "Kind | None":

@@ -1,5 +1,6 @@
 """Does a training job: base, rows and options in, one adapter version out; a stopped one leaves its last checkpoint."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from medley.jobs.work import JobStopped, JobWork
 
 if TYPE_CHECKING:
     from hub import Version
-    from trainers import TrainResult
+    from trainers import Trainer, TrainResult, TrainWork
 
 
 def run(work: JobWork) -> str:
@@ -30,10 +31,7 @@ def run(work: JobWork) -> str:
     base, data = work.input(params["base"]), work.input(params["data"])
     init = work.input(params["init"]) if params["init"] else None
     others = {ref: work.input(ref.removeprefix("sha256:")) for ref in params.get("adapters", ())}
-    checkpoint = newest_checkpoint_of(work)
-    if checkpoint is not None:
-        step = checkpoint.name.rpartition("-")[2]
-        work.emit("progress", step=int(step), total=0, text=f"Going on from step {step} of {work.job.resumed_from}")
+    checkpoint = _resume_from(work)
     base_dir = base_folder(work.registry, base, work.emit_or_stop)
     base_id, base_revision = identity_of(base)
     if options.check_memory:
@@ -55,14 +53,27 @@ def run(work: JobWork) -> str:
             emit=emit,
             should_stop=work.should_stop,
         )
-        if options.num_processes > 1:
-            result = train_together(trainer.name, params["options"], task, options.num_processes)
-        else:
-            result = trainer.train(options, task)
+        result = _train(trainer, params["options"], options, task)
     if result.was_stopped or result.adapter_dir is None:
         raise JobStopped
     parents = [("base", base), ("data", data), *([(trainer.init_role, init)] if init else [])]
     return _publish(work, result, base, data, [*parents, *(("reward", each) for each in others.values())])
+
+
+def _train(trainer: "Trainer", values: Mapping[str, Any], options: Any, task: "TrainWork") -> "TrainResult":
+    """Here, or in as many processes as the options say; `values` are the options as the spec has them."""
+    if options.num_processes > 1:
+        return train_together(trainer.name, values, task, options.num_processes)
+    return trainer.train(options, task)
+
+
+def _resume_from(work: JobWork) -> Path | None:
+    """The checkpoint to go on from, if there is one; and whoever watches is told."""
+    checkpoint = newest_checkpoint_of(work)
+    if checkpoint is not None:
+        step = checkpoint.name.rpartition("-")[2]
+        work.emit("progress", step=int(step), total=0, text=f"Going on from step {step} of {work.job.resumed_from}")
+    return checkpoint
 
 
 def newest_checkpoint_of(work: JobWork) -> Path | None:

@@ -85,17 +85,28 @@ def line_chart(
     labels += _x_labels([(place(x, 0)[0], x) for x in x_ticks if x_low <= x <= x_high])
     labels += "".join(_flag(place(mark.x, 0)[0], mark.text) for mark in marks)
     plot = f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{grid}{flags}{lines}</svg>'
-    summary = f"{y_name} over {x_name}: " + "; ".join(
-        f"{each.name} ends at {number_text(each.points[-1][1])}" for each in drawn
-    )
-    axis = "" if is_low else f'<span class="m-axis">{escape(y_name)} by {escape(x_name)}</span>'
-    named = [each for each in drawn if not (is_low and each.is_dashed)] or drawn
-    legend = "" if is_low and len(named) == 1 else _legend(named)
+    caption = _low_caption(drawn) if is_low else _caption(drawn, x_name, y_name)
     return (
-        f'<figure class="m-chart{" m-short" if is_low else ""}"><figcaption>{legend}{axis}</figcaption>'
-        f'<div class="m-plot" role="img" aria-label="{escape(summary)}">'
+        f'<figure class="m-chart{" m-short" if is_low else ""}"><figcaption>{caption}</figcaption>'
+        f'<div class="m-plot" role="img" aria-label="{escape(_summary(drawn, x_name, y_name))}">'
         f"{plot}{_hover_bands(drawn, place, x_name)}{labels}</div></figure>"
     )
+
+
+def _caption(drawn: Sequence[Series], x_name: str, y_name: str) -> str:
+    return f'{_legend(drawn)}<span class="m-axis">{escape(y_name)} by {escape(x_name)}</span>'
+
+
+def _low_caption(drawn: Sequence[Series]) -> str:
+    """A legend of the solid lines, if there are several."""
+    named = [each for each in drawn if not each.is_dashed] or drawn
+    return _legend(named) if len(named) > 1 else ""
+
+
+def _summary(drawn: Sequence[Series], x_name: str, y_name: str) -> str:
+    """The chart in a sentence, for those who do not see it."""
+    ends = [f"{each.name} ends at {number_text(each.points[-1][1])}" for each in drawn]
+    return f"{y_name} over {x_name}: {'; '.join(ends)}"
 
 
 def _x_labels(places: Sequence[tuple[float, float]]) -> str:
