@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medley.jobs.adapter_facts import adapter_facts
@@ -19,7 +20,6 @@ CARRIED = ("trained_on", "template_hash", "base_name", "base_weights_digest", "l
 
 def run(work: JobWork) -> str:
     """The id of the converted version."""
-    from hub import Parent
     from medley.options import from_mapping
     from merging import ConvertOptions, convert_adapter, convert_preflight
 
@@ -47,17 +47,24 @@ def run(work: JobWork) -> str:
     report = convert_adapter(
         adapter, out_dir, options, base=folder, name=source["label"], emit=work.emit_or_stop
     )  # fmt: skip
+    return _register(work, out_dir, base, _metadata(known, report, notes))
+
+
+def _register(work: JobWork, folder: Path, base: "Version | None", facts: Mapping[str, Any]) -> str:
+    from hub import Parent
+
     work.emit("progress", step=1, total=1, text="Registering")
+    source = work.spec.params["adapter"]
     parents = [Parent(source["version"], "input")] if "version" in source else []
-    version = registry.publish(
+    version = work.registry.publish(
         "adapter",
         work.spec.output_name,
-        out_dir,
+        folder,
         base=source["base"],
         base_revision=source["base_revision"],
         parents=[*parents, *([Parent(base.id, "base")] if base else [])],
-        recipe=recipe_text(params),
-        metadata={**adapter_facts(out_dir), **_metadata(known, report, notes), "job": work.job.id},
+        recipe=recipe_text(work.spec.params),
+        metadata={**adapter_facts(folder), **facts, "job": work.job.id},
     )
     return version.id
 

@@ -1,6 +1,7 @@
 """Does an extraction: a base and a full model in, one adapter version out."""
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medley.jobs.adapter_facts import adapter_facts
@@ -20,7 +21,6 @@ PAPER = "arXiv:1504.05477"  # Musco and Musco: randomized block Krylov methods
 
 def run(work: JobWork) -> str:
     """The id of the extracted version."""
-    from hub import Parent
     from medley.options import from_mapping
     from merging import ExtractOptions, extract_adapter, extract_preflight
 
@@ -47,19 +47,24 @@ def run(work: JobWork) -> str:
         revision=base_revision,
         emit=work.emit_or_stop,
     )
+    return _register(work, out_dir, work.registry.get(base.id), report)
+
+
+def _register(work: JobWork, folder: Path, base: "Version", report: "ExtractReport") -> str:
+    from hub import Parent
+
     work.emit("progress", step=1, total=1, text="Registering")
-    parents = [Parent(base.id, "base")]
-    if "version" in params["model"] and params["model"]["version"] != base.id:
-        parents.append(Parent(params["model"]["version"], "input"))
+    model, (base_id, base_revision) = work.spec.params["model"], identity_of(base)
+    inputs = [Parent(model["version"], "input")] if model.get("version", base.id) != base.id else []
     version = work.registry.publish(
         "adapter",
         work.spec.output_name,
-        out_dir,
+        folder,
         base=base_id,
         base_revision=base_revision,
-        parents=parents,
+        parents=[Parent(base.id, "base"), *inputs],
         recipe=recipe_text(work),
-        metadata={**adapter_facts(out_dir), **_metadata(work.registry.get(base.id), report), "job": work.job.id},
+        metadata={**adapter_facts(folder), **_metadata(base, report), "job": work.job.id},
     )
     return version.id
 
