@@ -14,6 +14,7 @@ from typing import Any
 
 from medley.errors import ProblemsError
 from medley.events import Emit, ignore_event
+from medley.lm.importing import import_quickly
 from merging.checks.compatibility import short_names
 from merging.full_models.recipe import FullRecipe
 from merging.full_models.report import FullReport
@@ -107,7 +108,8 @@ def _merge_all(documents: Sequence[Document], scratch: Path, place: _Place) -> R
 
 def _merge_one(recipe: Recipe | FullRecipe, out_dir: Path, place: _Place) -> Report:
     if isinstance(recipe, FullRecipe):
-        from merging.full_models.run import merge_full
+        with import_quickly():
+            from merging.full_models.run import merge_full
 
         return merge_full(recipe, out_dir, names=place.names, emit=place.emit)
     if _is_folded(recipe):

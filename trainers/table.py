@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medley.errors import ParameterError
+from medley.lm.importing import import_quickly
 from medley.lm.quiet import silence_proposals
 from medley.options import describe
 from trainers.adapter_kinds import with_rate
@@ -86,7 +87,9 @@ class Trainer:
                 "`medley train` starts them; a script of your own is started by accelerate launch."
             )
         silence_proposals()
-        return importlib.import_module(self.module).train(options, work)
+        with import_quickly():
+            module = importlib.import_module(self.module)
+        return module.train(options, work)
 
 
 def _reward_adapters(options: PPOOptions | GRPOOptions) -> tuple[str, ...]:

@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medley.errors import ParameterError, UserError
+from medley.lm.importing import import_quickly
+from medley.lm.load import load_base
 from medley.options import from_mapping
+from trainers import SFTOptions, TrainWork
+from trainers.adapter_kinds import with_rate
 
 if TYPE_CHECKING:
     from trainers import TrainResult
@@ -40,16 +44,14 @@ def emit(kind: str, **fields: Any) -> None:
 
 def run_trial(given: Mapping[str, Any]) -> dict[str, Any]:
     """Train, then measure: the numbers of a `TypeRow`, by its names, without the type's own."""
-    import torch
-    import trl  # noqa: F401  # imported before the memory is first looked at, as are all of these
-    from peft import PeftModel
+    with import_quickly():
+        import torch
+        import trl  # noqa: F401  # imported before the memory is first looked at, as are all of these
+        from peft import PeftModel
 
-    from medley.lm.ia3_types import keep_number_types
-    from medley.lm.load import load_base
-    from trainers import SFTOptions, TrainWork
-    from trainers.adapter_kinds import with_rate
-    from trainers.forgetting import measure_forgetting
-    from trainers.sft import train
+        from medley.lm.ia3_types import keep_number_types
+        from trainers.forgetting import measure_forgetting
+        from trainers.sft import train
 
     imported_bytes = resident_bytes()
     options = with_rate(from_mapping(SFTOptions, given["options"]))

@@ -9,6 +9,7 @@ from medley.jobs.bases import base_folder
 from medley.jobs.pinned_adapters import open_pinned
 from medley.jobs.run_merge import merge_and_register
 from medley.jobs.work import JobStopped, JobWork
+from medley.lm.importing import import_quickly
 
 if TYPE_CHECKING:
     from merging import Recipe
@@ -22,10 +23,11 @@ def run(work: JobWork) -> str:
     from hub import Parent
     from medley.options import from_mapping
     from merging import parse_recipe
-    from trainers.learn_weights import learn_weights
     from trainers.weight_options import WeightOptions
     from trainers.work import TrainWork
 
+    with import_quickly():
+        from trainers.learn_weights import learn_weights
     params = work.spec.params
     options = from_mapping(WeightOptions, params["options"])
     base, data = work.input(params["base"]), work.input(params["data"])

@@ -18,6 +18,7 @@ from torch import nn
 from medley.errors import IncompatibleError
 from medley.lm.adapter_file import WEIGHTS_FILE, AdapterFile
 from medley.lm.ia3_types import keep_number_types
+from medley.lm.importing import import_quickly
 from medley.lm.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class AloneAdapter:
     """
 
     def __init__(self, adapter: AdapterFile, model: nn.Module) -> None:
-        from peft import PeftConfig
+        with import_quickly():
+            from peft import PeftConfig
 
         self._label = f"The adapter in {adapter.folder}"
         self._config = PeftConfig.from_pretrained(str(adapter.folder))

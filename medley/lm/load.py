@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from medley.errors import BaseModelError, ParameterError
 from medley.lm.base_folder import check_base_folder, weights_digest
+from medley.lm.importing import import_quickly
 from medley.lm.quiet import quiet_libraries
 from medley.lm.template_check import template_problem
 
@@ -180,9 +181,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     Raises:
         BaseModelError: the folder holds none that loads, or its chat template could do harm.
     """
-    from transformers import AutoTokenizer
+    with import_quickly(), quiet_libraries():
+        from transformers import AutoTokenizer
 
-    with quiet_libraries():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -199,7 +200,9 @@ def _load(
     folder: Path, device: Device, kind: str, may_miss: tuple[str, ...], settings: dict[str, Any]
 ) -> tuple[Any, Any]:
     import torch
-    import transformers
+
+    with import_quickly():
+        import transformers.modeling_utils
 
     settings = {**settings, "trust_remote_code": False, "local_files_only": True, "use_safetensors": True}
     tokenizer = load_tokenizer(folder)

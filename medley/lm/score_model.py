@@ -17,6 +17,7 @@ from medley.errors import IncompatibleError
 from medley.events import Emit, ignore_event
 from medley.lm.adapter_file import open_adapter
 from medley.lm.fit import check_shapes
+from medley.lm.importing import import_quickly
 from medley.lm.load import LoadedBase, load_score_base
 from medley.lm.quiet import quiet_libraries
 
@@ -36,7 +37,8 @@ class ScoreModel:
     """
 
     def __init__(self, base: LoadedBase, adapter_dir: Path) -> None:
-        from peft import PeftModel
+        with import_quickly():
+            from peft import PeftModel
 
         adapter = open_adapter(adapter_dir)
         if not adapter.is_reward_model:
