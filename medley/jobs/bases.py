@@ -206,11 +206,11 @@ def facts_of(folder: Path) -> dict[str, Any]:
     """Architecture and number of parameters, from the configuration and the weight files' headers."""
     from safetensors import safe_open
 
-    from medley.lm.base_folder import weight_files
+    from medley.lm.base_folder import loaded_files
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     parameters = 0
-    for path in weight_files(folder):
+    for path in loaded_files(folder):
         with safe_open(path, framework="numpy") as file:
             for key in file.keys():  # noqa: SIM118 - not a dict
                 size = 1

@@ -66,7 +66,8 @@ def write_gguf(adapter: AdapterFile, base_config: Mapping[str, Any], out: Path, 
     except FileExistsError as error:
         raise ConflictError(f"'{out}' exists. Choose another name; nothing is overwritten.") from error
     except OSError as error:
-        raise StorageError(f"'{out}' cannot be written: {error.strerror or error}.") from error
+        reason = error.strerror or "the disk took only a part of it; it may be full"  # numpy's short write has no errno
+        raise StorageError(f"'{out}' cannot be written: {reason}.") from error
     finally:
         staging.unlink(missing_ok=True)
 

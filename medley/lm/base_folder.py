@@ -11,7 +11,7 @@ from typing import Any
 
 from medley.errors import BaseModelError, ProblemsError
 
-INDEX_FILE = "model.safetensors.index.json"
+SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 CHUNK_BYTES = 1 << 20
 
 
@@ -36,6 +36,32 @@ def check_base_folder(folder: Path) -> None:
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a base folder, sorted by name."""
     return sorted(path for path in folder.glob("*.safetensors") if path.name != "adapter_model.safetensors")
+
+
+def loaded_files(folder: Path) -> list[Path]:
+    """Of those the files that transformers loads: model.safetensors, else those that an index names, else all.
+
+    Some repositories hold their weights once more under other names (consolidated.safetensors).
+
+    Raises:
+        BaseModelError: there are none, or the index cannot be read or names files that are not there.
+    """
+    if (folder / SINGLE_FILE).is_file():
+        return [folder / SINGLE_FILE]
+    if not (folder / INDEX_FILE).is_file():
+        files = weight_files(folder)
+        if not files:
+            raise BaseModelError(f"{folder} has no weights (*.safetensors).")
+        return files
+    try:
+        names = sorted(set(json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise BaseModelError(f"{folder / INDEX_FILE} has no weight_map that can be read.") from error
+    missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+    if missing:
+        shown = f"{len(missing)} of {len(names)} weight files"
+        raise BaseModelError(f"{shown} are missing in {folder}, the first is {missing[0]!r:.80}.")
+    return [folder / name for name in names]
 
 
 def weights_digest(folder: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medley.errors import BaseModelError
-from medley.lm.base_folder import CHUNK_BYTES, check_base_folder, weight_files
+from medley.lm.base_folder import CHUNK_BYTES, check_base_folder, loaded_files
 
 DTYPE_OF = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # safetensors' word -> torch's
 WORD_OF = {dtype: word for word, dtype in DTYPE_OF.items()}
@@ -161,7 +161,7 @@ def open_model(folder: Path) -> ModelFile:
     """
     check_base_folder(folder)
     tensors: dict[str, StoredTensor] = {}
-    for path in weight_files(folder):
+    for path in loaded_files(folder):
         for tensor in _read_header(path):
             if tensor.name in tensors:
                 other = tensors[tensor.name].path.name

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medley.errors import BaseModelError
-from medley.lm.base_folder import INDEX_FILE, weight_files
+from medley.lm.base_folder import loaded_files
 
 if TYPE_CHECKING:
     import torch
@@ -42,30 +42,12 @@ def list_tensors(folder: Path) -> dict[str, StoredTensor]:
         BaseModelError: there are no weights, or a file of them is missing, damaged or holds a tensor twice.
     """
     tensors: dict[str, StoredTensor] = {}
-    for path in _files(folder):
+    for path in loaded_files(folder):
         for name, entry in _header(path).items():
             if name in tensors:
                 raise BaseModelError(f"'{name}' is in two files: {tensors[name].path} and {path.name}.")
             tensors[name] = StoredTensor(name, str(entry["dtype"]), tuple(entry["shape"]), path)
     return tensors
-
-
-def _files(folder: Path) -> list[Path]:
-    """The files that the index names, else all safetensors files."""
-    if not (folder / INDEX_FILE).is_file():
-        files = weight_files(folder)
-        if not files:
-            raise BaseModelError(f"{folder} has no weights (*.safetensors).")
-        return files
-    try:
-        names = sorted(set(json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise BaseModelError(f"{folder / INDEX_FILE} has no weight_map that can be read.") from error
-    missing = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
-    if missing:
-        shown = f"{len(missing)} of {len(names)} weight files"
-        raise BaseModelError(f"{shown} are missing in {folder}, the first is {missing[0]!r:.80}.")
-    return [folder / name for name in names]
 
 
 def _header(path: Path) -> dict[str, Any]:

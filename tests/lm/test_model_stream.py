@@ -1,5 +1,6 @@
 """Models as streams: what is read of a folder, and that written files are those that safetensors reads."""
 
+import json
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from medley.errors import BaseModelError
 from medley.lm.model_file import NewTensor, open_model
 from medley.lm.model_stream import read_blocks, write_weights
+from medley.lm.model_tensors import list_tensors
 from tests.merging.base_files import write_base
 
 
@@ -38,6 +40,19 @@ def test_a_tensor_in_two_files_and_a_damaged_file(tmp_path: Path) -> None:
     (base / "more.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     with pytest.raises(BaseModelError, match=r"^more.safetensors is not a readable safetensors file: "):
         open_model(base)
+
+
+def test_a_folder_with_its_weights_twice(tmp_path: Path) -> None:
+    """Some repositories hold a copy under other names; what transformers loads is the model, and nothing else."""
+    base = write_base(tmp_path / "base", shards=2)
+    tensors = open_model(base).tensors
+    index = {"weight_map": {name: each.path.name for name, each in tensors.items()}}
+    (base / "model.safetensors.index.json").write_text(json.dumps(index))
+    save_file({"norm.weight": torch.ones(5)}, base / "consolidated.safetensors")
+    assert open_model(base).tensors == tensors
+    assert list(list_tensors(base)) == list(tensors)
+    save_file({"model.norm.weight": torch.ones(5)}, base / "model.safetensors")
+    assert list(open_model(base).tensors) == list(list_tensors(base)) == ["model.norm.weight"]
 
 
 @pytest.mark.parametrize("has_kernel_copy", [True, False])
