@@ -57,11 +57,13 @@ def line_chart(
     y_name: str,
     marks: Sequence[Mark] = (),
     empty_text: str = "No points yet.",
+    unit: str = "",
     is_low: bool = False,
 ) -> str:
     """Curves over a common x axis, with ticks, a legend and a tooltip at each x.
 
-    `is_low` is for one chart among several with titles of their own: a lower plot, no axis name, no needless legend.
+    `unit` stands behind the numbers of the y axis. `is_low` is for one chart among several with titles of their own: a
+    lower plot, no axis name, no needless legend.
     """
     drawn = [replace(each, points=thin_out(_finite(each.points))) for each in series]
     drawn = [each for each in drawn if each.points]
@@ -80,7 +82,7 @@ def line_chart(
     lines = "".join(_line([place(x, y) for x, y in each.points], each.css) for each in drawn)
     flags = "".join(f'<path class="m-mark" d="M{place(mark.x, 0)[0]:.2f} 0V100"/>' for mark in marks)
     labels = "".join(
-        f'<span class="m-y" style="top:{place(0, y)[1]:.1f}%">{tick_text(y, y_ticks)}</span>' for y in y_ticks
+        f'<span class="m-y" style="top:{place(0, y)[1]:.1f}%">{tick_text(y, y_ticks)}{unit}</span>' for y in y_ticks
     )
     labels += _x_labels([(place(x, 0)[0], x) for x in x_ticks if x_low <= x <= x_high])
     labels += "".join(_flag(place(mark.x, 0)[0], mark.text) for mark in marks)
@@ -88,8 +90,8 @@ def line_chart(
     caption = _low_caption(drawn) if is_low else _caption(drawn, x_name, y_name)
     return (
         f'<figure class="m-chart{" m-short" if is_low else ""}"><figcaption>{caption}</figcaption>'
-        f'<div class="m-plot" role="img" aria-label="{escape(_summary(drawn, x_name, y_name))}">'
-        f"{plot}{_hover_bands(drawn, place, x_name)}{labels}</div></figure>"
+        f'<div class="m-plot" role="img" aria-label="{escape(_summary(drawn, x_name, y_name, unit))}">'
+        f"{plot}{_hover_bands(drawn, place, x_name, unit)}{labels}</div></figure>"
     )
 
 
@@ -103,9 +105,9 @@ def _low_caption(drawn: Sequence[Series]) -> str:
     return _legend(named) if len(named) > 1 else ""
 
 
-def _summary(drawn: Sequence[Series], x_name: str, y_name: str) -> str:
+def _summary(drawn: Sequence[Series], x_name: str, y_name: str, unit: str) -> str:
     """The chart in a sentence, for those who do not see it."""
-    ends = [f"{each.name} ends at {number_text(each.points[-1][1])}" for each in drawn]
+    ends = [f"{each.name} ends at {number_text(each.points[-1][1])}{unit}" for each in drawn]
     return f"{y_name} over {x_name}: {'; '.join(ends)}"
 
 
@@ -128,11 +130,11 @@ def _line(points: Sequence[tuple[float, float]], css: str) -> str:
     return line
 
 
-def _hover_bands(drawn: Sequence[Series], place: object, x_name: str) -> str:
+def _hover_bands(drawn: Sequence[Series], place: object, x_name: str, unit: str) -> str:
     at: dict[float, list[str]] = {}
     for each in drawn:
         for x, y in each.points:
-            at.setdefault(x, []).append(f"{each.name} {number_text(y)}")
+            at.setdefault(x, []).append(f"{each.name} {number_text(y)}{unit}")
     xs = sorted(at)
     lefts = [place(x, 0)[0] for x in xs]  # type: ignore[operator]
     edges = [0.0, *[(a + b) / 2 for a, b in pairwise(lefts)], 100.0]
@@ -193,7 +195,7 @@ def bars(counts: Sequence[int], edges: Sequence[float], *, x_name: str, marks: S
 def heat_map(labels: Sequence[str], values: Sequence[Sequence[float]]) -> str:
     """A square of cosines from -1 to 1; every cell shows its number, so colour is never all there is.
 
-    Above more than three columns stand numbers instead of the labels, so that eight of them fit.
+    Hovering says whose a cell is. Above more than three columns stand numbers instead of the labels, so that eight fit.
     """
     heads, sides, css = labels, labels, "m-heat"
     if len(labels) > MAX_NAMED_COLUMNS:
@@ -201,15 +203,20 @@ def heat_map(labels: Sequence[str], values: Sequence[Sequence[float]]) -> str:
         sides = [f"{number} {label}" for number, label in zip(heads, labels, strict=True)]
     head = "".join(f'<th scope="col"><span>{escape(label)}</span></th>' for label in heads)
     rows = ""
-    for label, row in zip(sides, values, strict=True):
-        cells = "".join(
-            f'<td style="--share:{round(100 * min(1.0, abs(value)))}%" class="{"m-minus" if value < 0 else "m-plus"}">'
-            f"{value:.2f}</td>"
-            for value in row
-        )
-        rows += f'<tr><th scope="row"><span>{escape(label)}</span></th>{cells}</tr>'
+    for side, label, row in zip(sides, labels, values, strict=True):
+        cells = "".join(_heat_cell(label, other, value) for other, value in zip(labels, row, strict=True))
+        rows += f'<tr><th scope="row"><span title="{escape(label)}">{escape(side)}</span></th>{cells}</tr>'
     table = f'<table class="{css}"><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table>'
     return f'<div class="m-scroll">{table}</div>'
+
+
+def _heat_cell(row: str, column: str, value: float) -> str:
+    text = f"{value:.2f}"
+    text = "0.00" if text == "-0.00" else text
+    css = "m-self" if row == column else "m-minus" if text.startswith("-") else "m-plus"
+    whose = row if row == column else f"{row} and {column}"
+    share = round(100 * min(1.0, abs(value)))
+    return f'<td style="--share:{share}%" class="{css}" title="{escape(whose)}: {text}">{text}</td>'
 
 
 def ticks(low: float, high: float, *, whole: bool = False, count: int = 5) -> list[float]:

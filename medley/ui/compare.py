@@ -10,7 +10,7 @@ import gradio as gr
 from medley.ui import compare_panes, compare_talk, markup
 from medley.ui.address import put_query
 from medley.ui.compare_panes import MAX_BLENDED, MAX_PANES
-from medley.ui.controls import control
+from medley.ui.controls import NO_RESET, control
 from medley.ui.workspace import Workspace, query_value
 
 INTRO = "One prompt, several answers: the base, adapters and blends of them, side by side from one model in memory."
@@ -84,7 +84,8 @@ def _build_pane(index: int) -> PaneCard:
         stop = gr.Button(f"Stop pane {letter}", size="sm", visible=False, elem_classes="m-stop")
         with gr.Accordion(f"Weights of pane {letter}", open=False, visible=False) as fold:
             weights = tuple(
-                gr.Slider(-1, 2, value=1, step=0.05, label=f"Weight {i + 1}", visible=False) for i in range(MAX_BLENDED)
+                gr.Slider(-1, 2, value=1, step=0.01, label=f"Weight {i + 1}", visible=False, **NO_RESET)
+                for i in range(MAX_BLENDED)
             )
     return PaneCard(column, adapters, answer, stop, fold, weights)
 

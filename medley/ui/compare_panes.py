@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from medley.errors import UserError
+from medley.errors import ParameterError, UserError
 from medley.ui import markup
 from medley.ui.workspace import Workspace
 
@@ -28,9 +28,11 @@ def from_address(workspace: Workspace, text: str) -> tuple[list[Blend], str]:
     for part in text.split(",")[:MAX_PANES]:
         try:
             blend = parse_pane(part.replace(" ", "+"))  # a plus in an address arrives as a space
+            if len(blend) > MAX_BLENDED:
+                raise ParameterError(f"A pane blends at most {MAX_BLENDED} adapters, but {part!a} has {len(blend)}.")
             for reference, _ in blend:
                 workspace.version(reference, "adapter")
-            panes.append(blend[:MAX_BLENDED])
+            panes.append(blend)
         except UserError as error:
             problems.append(str(error))
     return panes or [[], []], "".join(markup.notice("bad", problem) for problem in problems)

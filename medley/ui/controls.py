@@ -25,8 +25,10 @@ WORDS = {
     "lam": "Lambda",
     "cliprange": "Clip-range",
     "ppo": "PPO",
+    "t": "Position (t)",
 }
 CHOICE_WORDS = {("quant", "none"): "16-bit", ("quant", "4bit"): "4-bit (NF4)"}
+NO_RESET: dict[str, Any] = {"buttons": []}  # Gradio's reset button moves a slider without an event: nobody hears of it
 MAX_SLIDER_RANGE = 1.0  # wider ranges are typed: nobody finds 2e-4 with a mouse
 
 
@@ -47,7 +49,7 @@ def control(option: Option, **settings: Any) -> gr.components.FormComponent:
     if option.type is float and not option.optional and _is_share(option):
         low = option.low if option.low is not None else option.above or 0.0
         value = (low + option.high) / 2 if option.default is None else option.default
-        return gr.Slider(low, option.high, value=value, step=0.01, **common)
+        return gr.Slider(low, option.high, value=value, step=0.01, **common, **NO_RESET)
     if option.type in (int, float) and option.optional:  # a number field cannot be left empty
         return gr.Textbox(value="", placeholder="not set", max_lines=1, **common)
     if option.type in (int, float):

@@ -11,6 +11,7 @@ from medley.corpus.formats import KINDS
 from medley.corpus.report import PROVENANCE
 from medley.ui import data_import, data_mix, data_view, markup
 from medley.ui.address import go_when_set
+from medley.ui.controls import NO_RESET
 from medley.ui.numbers import count_text
 from medley.ui.workspace import MAX_LISTED, Workspace, query_value, shown
 
@@ -62,7 +63,7 @@ def _build_import(workspace: Workspace, examples: gr.Button) -> tuple[gr.Textbox
         )
         with gr.Accordion("More settings", open=False):
             format = gr.Dropdown(["auto", *FORMATS], value="auto", label="Format", info="Auto looks at the columns.")
-            eval_share = gr.Slider(0, 0.5, value=0.1, step=0.01, label="Share kept for measuring",
+            eval_share = gr.Slider(0, 0.5, value=0.1, step=0.01, label="Share kept for measuring", **NO_RESET,
                                    info="These prompts are never trained on.")  # fmt: skip
             turns = gr.Dropdown([("all of the assistant's", "all"), ("only the last one", "last")], value="all",
                                 label="Turns to learn from")  # fmt: skip

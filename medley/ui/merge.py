@@ -8,13 +8,14 @@ import gradio as gr
 
 from medley.ui import markup, merge_blend, merge_form, merge_guide, merge_job, merge_pictures
 from medley.ui.address import put_query
-from medley.ui.controls import control
+from medley.ui.controls import NO_RESET, control
 from medley.ui.merge_form import MAX_INPUTS, parameters_of
 from medley.ui.workspace import Workspace, query_value
 from merging import METHODS
 from merging.guidance import DEFAULT_METHOD
 
 INTRO = "Blend adapters of one base into a new one. Nothing is loaded but the adapters, and the error is known exactly."
+READING = '<p class="m-quiet">Looking at the adapters.</p>'
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -47,21 +48,20 @@ class Pictures:
     spectrum: gr.HTML
     rank: gr.Slider
     layers: gr.HTML
-    energies: gr.State
+    cut: gr.State
 
 
 def build(page: gr.Blocks, workspace: Workspace) -> None:
     gr.HTML(markup.page_head("Merge", INTRO))
-    with gr.Row(elem_classes="m-columns"):
+    with gr.Row(elem_classes="m-columns m-merge"):
         with gr.Column(scale=3):
             form, when = _build_form()
             preview = merge_blend.build_panel()
             panel = _build_result(workspace)
-            layers = gr.HTML(elem_id="merge-layers", min_height=330)
         with gr.Column(scale=2):
-            findings = gr.HTML(elem_id="merge-findings", min_height=150)
-            pictures = _build_pictures(layers)
-            recipe = gr.HTML(elem_id="merge-recipe", min_height=200)
+            findings = gr.HTML(markup.section("Preflight", READING), elem_id="merge-findings")
+            pictures = _build_pictures()
+            recipe = gr.HTML(elem_id="merge-recipe")
     blend, method_name = gr.Textbox(visible=False), gr.Textbox(visible=False)
     quick = [findings, recipe, blend, method_name]
     draw = _listen(workspace, form, when, quick, pictures, panel.estimate)
@@ -79,7 +79,7 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
         notice = merge_form.recipe_notice(workspace, request)
         return [choices, *shown, *values[1 + MAX_INPUTS :], *merge_form.look(workspace, *values), notice, *job]
 
-    watched = [] if workspace.is_read_only else [panel.job_id, panel.progress, panel.timer]
+    watched = [] if workspace.is_read_only else panel.watched
     loaded = page.load(load, None, [*form.inputs, *quick, panel.notice, *watched], **QUIET)
     loaded.then(merge_form.show_method, [form.adapters, form.method, form.space], [when, *form.groups,
                 form.space, form.variant, form.seed, *form.weights], **QUIET)  # fmt: skip
@@ -92,7 +92,9 @@ def _build_form() -> tuple[Form, gr.HTML]:
         adapters = gr.Dropdown([], multiselect=True, label="Adapters", info="Two to eight, all of one base model.",
                                max_choices=MAX_INPUTS, elem_id="merge-adapters")  # fmt: skip
         weights = tuple(
-            gr.Slider(-1, 2, value=1, step=0.05, label=f"Weight {i + 1}", visible=False, elem_id=f"weight-{i}")
+            gr.Slider(
+                -1, 2, value=1, step=0.01, label=f"Weight {i + 1}", visible=False, elem_id=f"weight-{i}", **NO_RESET
+            )
             for i in range(MAX_INPUTS)
         )
     with gr.Column(elem_classes="m-panel"):
@@ -120,17 +122,20 @@ def _build_form() -> tuple[Form, gr.HTML]:
     return form, when
 
 
-def _build_pictures(layers: gr.HTML) -> Pictures:
+def _build_pictures() -> Pictures:
+    likeness, spectrum, layers = merge_pictures.blanks(merge_pictures.NOT_CHOSEN)
     with gr.Column(elem_classes="m-panel m-picture"):
-        spectrum = gr.HTML(elem_id="merge-spectrum", min_height=352)
+        spectrum = gr.HTML(spectrum, elem_id="merge-spectrum")
         rank = gr.Slider(0, 16, value=0, step=1, label="Cut every module to rank", elem_id="merge-rank",
-                         info="0 cuts nothing. A lower rank makes a smaller, faster adapter.")  # fmt: skip
+                         info="0 cuts nothing. A lower rank makes a smaller, faster adapter.",
+                         interactive=False, **NO_RESET)  # fmt: skip
     with gr.Column(elem_classes="m-panel m-picture"):
         gr.HTML(markup.heading("How alike they are"))
         kind = gr.Radio(list(merge_pictures.LIKENESS), value=merge_pictures.DIRECTION, label="What is compared",
                         show_label=False, elem_id="merge-likeness")  # fmt: skip
-        likeness = gr.HTML(elem_id="merge-pictures", min_height=190)
-    return Pictures(kind, likeness, spectrum, rank, layers, gr.State([]))
+        likeness = gr.HTML(likeness, elem_id="merge-pictures")
+    layers = gr.HTML(layers, elem_id="merge-layers")
+    return Pictures(kind, likeness, spectrum, rank, layers, gr.State(merge_pictures.Spectrum()))
 
 
 def _build_result(workspace: Workspace) -> merge_job.MergePanel:
@@ -143,9 +148,8 @@ def _build_result(workspace: Workspace) -> merge_job.MergePanel:
             merge = gr.Button("Merge", variant="primary", visible=not workspace.is_read_only, elem_id="merge-start")
         notice = gr.HTML(elem_id="merge-notice")
         progress = gr.HTML(elem_id="merge-progress")
-    return merge_job.MergePanel(
-        name, merge, estimate, notice, progress, gr.Textbox(visible=False), gr.Timer(0.7, active=False)
-    )
+    job_id, timer = gr.Textbox(visible=False), gr.Timer(0.7, active=False)
+    return merge_job.MergePanel(name, merge, estimate, notice, progress, job_id, timer)
 
 
 def _listen(
@@ -161,9 +165,10 @@ def _listen(
     # What is shown together shares a concurrency id: answers come in the order of the changes, the last one last.
     look = {"fn": partial(merge_form.look, workspace), "inputs": form.inputs, "outputs": quick,
             "concurrency_id": "merge-look", **QUIET}  # fmt: skip
-    drawn = [pictures.likeness, pictures.spectrum, pictures.rank, pictures.layers, estimate, pictures.energies]
+    drawn = [pictures.likeness, pictures.spectrum, pictures.rank, pictures.layers, estimate, pictures.cut]
+    slow = {"show_progress": "minimal", "show_progress_on": [pictures.likeness, pictures.spectrum, pictures.layers]}
     draw = {"fn": partial(merge_pictures.draw, workspace), "inputs": [pictures.kind, *form.inputs], "outputs": drawn,
-            "concurrency_id": "merge-pictures", **QUIET}  # fmt: skip
+            "concurrency_id": "merge-pictures", **QUIET, **slow}  # fmt: skip
     moved = [each.input for each in form.inputs if each not in (form.adapters, form.method)]
     gr.on(moved, **look, trigger_mode="always_last")
     let_go = [each.release for each in (*form.weights, *form.parameters) if isinstance(each, gr.Slider)]
@@ -172,11 +177,14 @@ def _listen(
     fields = [each for each in form.parameters if isinstance(each, (gr.Number, gr.Textbox))]
     typed += [event for each in (*fields, form.seed) for event in (each.blur, each.submit)]
     gr.on([*let_go, *others, *typed], **draw, trigger_mode="always_last")
-    cut = pictures.rank.input(
-        merge_pictures.cut, [pictures.energies, pictures.rank], [pictures.spectrum, form.rank],
+    pictures.rank.input(
+        merge_pictures.cut, [pictures.cut, pictures.rank], [pictures.spectrum, form.rank],
         trigger_mode="always_last", concurrency_id="merge-pictures", **QUIET,
     )  # fmt: skip
-    cut.then(**look)
+    pictures.rank.input(
+        partial(merge_pictures.look_cut, workspace), [pictures.rank, *form.inputs], quick,
+        trigger_mode="always_last", concurrency_id="merge-look", **QUIET,
+    )  # fmt: skip
     pictures.rank.release(
         partial(merge_pictures.draw_cut, workspace), [pictures.kind, pictures.rank, *form.inputs], drawn,
         trigger_mode="always_last", concurrency_id="merge-pictures", **QUIET,

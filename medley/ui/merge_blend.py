@@ -12,9 +12,10 @@ from medley.errors import ParameterError, ProblemsError, UserError
 from medley.ui import markup
 from medley.ui.address import go_when_set
 from medley.ui.answering import STREAMS, Answer, Answering
-from medley.ui.compare_panes import Blend, pane_text
+from medley.ui.compare_panes import MAX_BLENDED, Blend, pane_text
 from medley.ui.compare_talk import MAX_PROMPT_LETTERS, WAITING, open_panes, small_print
 from medley.ui.merge_form import MAX_INPUTS, plan, read
+from medley.ui.merge_job import beside
 from medley.ui.workspace import Workspace, attempt, log
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def build_panel() -> BlendPanel:
             stop_button = gr.Button("Stop", scale=0, min_width=70, interactive=False, elem_id="blend-stop")
         answer = gr.HTML(answer_html(None, ""), elem_id="blend-answer", min_height=230)
         with gr.Row(elem_classes="m-actions"):
-            compare = gr.Button("Compare it with its parents", size="sm", elem_id="merge-try")
+            compare = gr.Button("Open in Compare", size="sm", elem_id="merge-try")
     return BlendPanel(prompt, ask_button, stop_button, compare, answer)
 
 
@@ -91,7 +92,7 @@ def preview_of(found: "MergePlan", adapters: Sequence[str], weights: Sequence[fl
     if by_module is None:
         return Preview(_plain_sum(recipe, adapters, weights), note=_difference(recipe))
     means = [fmean(each.values()) if each else 0.0 for each in by_module.values()]
-    blend = [(name, round(mean, 4)) for name, mean in zip(adapters, means, strict=False)]  # a twin has no own weights
+    blend = [(name, round(mean, 3)) for name, mean in zip(adapters, means, strict=False)]  # a twin has no own weights
     return Preview(blend, by_module, f"{BY_MODULE} {cut}".strip())
 
 
@@ -188,11 +189,14 @@ def answer_html(answer: Answer | None, label: str, note: str = "") -> str:
 
 
 def try_address(workspace: Workspace, *values: Any) -> tuple[str, str]:
-    """The comparison that shows the base, each adapter and their weighted sum live, or what stands against it."""
+    """The comparison of the weighted sum, live, with its adapters and the base, or what stands against it."""
 
     def make() -> str:
         blend = checked_blend(workspace, values).blend
-        panes = ["base", *list(values[0])[:2], "+".join(f"{name}={weight:g}" for name, weight in blend)]
+        if len(blend) > MAX_BLENDED:
+            raise ParameterError(f"Compare blends at most {MAX_BLENDED} adapters live; this blend has {len(blend)}. "
+                                 "Ask it here, or merge and compare the result.")  # fmt: skip
+        panes = [*beside(values[0]), "+".join(f"{name}={weight:g}" for name, weight in blend)]
         return markup.address("compare", {"panes": ",".join(panes)})
 
     address, problem = attempt(make)

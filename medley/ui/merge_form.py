@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from merging import Recipe
 
 MAX_INPUTS = 8
+ALONE = "One adapter alone is only weighed or thinned out. Choose another to blend them."
 
 
 def parameters_of(method: str) -> list[Parameter]:
@@ -236,10 +237,13 @@ def findings_html(found: "MergePlan") -> str:
     if findings.problems:
         return "".join(markup.notice("bad", problem) for problem in findings.problems)
     ranks = list(findings.rank_plan.values())
+    adapters = list(findings.adapters.values())
     pairs = [
         ("Verdict", markup.chip("warning" if findings.warnings else "ok")),
+        ("Base", markup.escape(adapters[0].config.base_model or "not named")),
         ("Modules", count_text(len(ranks))),
         ("Rank", f"at most {max(ranks)}" if ranks else "–"),
         ("Size", f"at most {size_text(findings.estimated_bytes)}, {markup.escape(findings.dtype)}"),
     ]
-    return markup.facts(pairs) + "".join(markup.notice("warn", warning) for warning in findings.warnings)
+    alone = markup.notice("plain", ALONE) if len(adapters) == 1 else ""
+    return markup.facts(pairs) + alone + "".join(markup.notice("warn", warning) for warning in findings.warnings)

@@ -1,5 +1,6 @@
 """A merge started from the page: queued as a job, watched, and what to do with its result."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,12 +12,14 @@ from medley.errors import ParameterError
 from medley.jobs import Job
 from medley.ui import markup
 from medley.ui.address import put_query
+from medley.ui.compare_panes import MAX_PANES
 from medley.ui.job_rows import progress_text, took_seconds
 from medley.ui.merge_form import plan, read
 from medley.ui.numbers import duration_text, number_text
 from medley.ui.workspace import Workspace, attempt, shown
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
+MOST_PARENTS = MAX_PANES - 1
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,31 @@ class MergePanel:
     job_id: gr.Textbox
     timer: gr.Timer
 
+    @property
+    def watched(self) -> list[gr.components.Component]:
+        """What changes while a merge runs; the button among them, so that its result has the one primary button."""
+        return [self.job_id, self.progress, self.timer, self.merge]
+
 
 def listen(workspace: Workspace, panel: MergePanel, inputs: list[gr.components.Component]) -> None:
     """Start a merge by the button and follow it until it has ended."""
-    watched = [panel.job_id, panel.progress, panel.timer, panel.notice]
-    panel.merge.click(partial(start, workspace), [panel.name, *inputs], watched, **QUIET)
-    panel.timer.tick(partial(poll, workspace), panel.job_id, [panel.progress, panel.timer], concurrency_id="poll",
+    for event in (panel.merge.click, panel.name.submit):
+        event(partial(start, workspace), [panel.name, *inputs], [*panel.watched, panel.notice], **QUIET)
+    panel.timer.tick(partial(poll, workspace), panel.job_id, panel.watched[1:], concurrency_id="poll",
                      concurrency_limit=8, **QUIET)  # fmt: skip
     panel.job_id.change(None, panel.job_id, None, js=put_query(["job"]), api_visibility="private")
 
 
+def merge_button(state: str) -> gr.Button:
+    """The button before a merge ("first"), while it runs ("busy") and beside its result ("again").
+
+    One merge runs at a time, and the result's own next step is primary.
+    """
+    return gr.Button(variant="primary" if state == "first" else "secondary", interactive=state != "busy")
+
+
 def start(workspace: Workspace, name: str, *values: Any) -> list[Any]:
-    """Queue the merge: the job's id, what to show, the timer that watches it, and what is wrong if anything is."""
+    """Queue the merge: its id, what to show, the timer that watches it, the button, and what is wrong, if anything."""
 
     def submit() -> str:
         from medley.jobs import merge_spec
@@ -57,35 +73,31 @@ def start(workspace: Workspace, name: str, *values: Any) -> list[Any]:
 
     job_id, problem = attempt(submit)
     if job_id is None:
-        return [gr.skip(), "", gr.Timer(active=False), problem]
-    return [
-        job_id,
-        markup.progress_bar(None, "Merge") + "<p class='m-quiet'>The merge begins</p>",
-        gr.Timer(active=True),
-        "",
-    ]
+        return [gr.skip(), "", gr.Timer(active=False), merge_button("first"), problem]
+    begins = markup.progress_bar(None, "Merge") + "<p class='m-quiet'>The merge begins</p>"
+    return [job_id, begins, gr.Timer(active=True), merge_button("busy"), ""]
 
 
 def resume(workspace: Workspace, job_id: str) -> list[Any]:
     """The job that the address names, as the page is opened."""
     if not job_id:
-        return ["", "", gr.Timer(active=False)]
-    progress, timer = poll(workspace, job_id)
-    return [job_id, progress, gr.Timer(active=True) if timer is True else timer]
+        return ["", "", gr.Timer(active=False), merge_button("first")]
+    return [job_id, *poll(workspace, job_id)]
 
 
-def poll(workspace: Workspace, job_id: str) -> tuple[str, Any]:
-    """How the merge goes, and what to do next when it is done."""
+def poll(workspace: Workspace, job_id: str) -> tuple[str, gr.Timer, gr.Button]:
+    """How the merge goes, and what to do next when it is done; the timer, and the button that starts another."""
     job, problem = attempt(lambda: workspace.jobs.get(job_id))
     if job is None:
-        return problem, gr.Timer(active=False)
+        return problem, gr.Timer(active=False), merge_button("first")
     if not job.is_finished:
         view = workspace.runs.read(workspace.jobs, job.id)
         line = f"<p class='m-quiet'>{markup.escape(progress_text(job, view))}</p>"
-        return markup.progress_bar(view.share, job.title) + line, gr.Timer(active=True)
+        return markup.progress_bar(view.share, job.title) + line, gr.Timer(active=True), merge_button("busy")
     if job.state != "done":
-        return markup.notice("bad", job.error or f"{job.title}: {job.state}."), gr.Timer(active=False)
-    return shown(lambda: result_html(workspace, job)), gr.Timer(active=False)
+        why = markup.notice("bad", job.error or f"{job.title}: {job.state}.")
+        return why, gr.Timer(active=False), merge_button("first")
+    return shown(lambda: result_html(workspace, job)), gr.Timer(active=False), merge_button("again")
 
 
 def result_html(workspace: Workspace, job: Job) -> str:
@@ -115,14 +127,23 @@ def _ways_on(workspace: Workspace, version: Version) -> list[str]:
             markup.button_link("train", "Train on it", base),
             markup.button_link("publish", "Publish", named),
         ]
-    parents = [
-        parent.label
-        for role, parent in workspace.registry.parents(version.id)
-        if parent and role == "input" and parent.kind == "adapter"
-    ]
-    panes = ",".join(["base", *parents[:2], version.label])
+    parents = _parents(workspace, version)
+    panes = ",".join([*beside(parents), version.label])
+    some = f"{MOST_PARENTS} of its {len(parents)}" if len(parents) > MOST_PARENTS else "its"
     return [
-        markup.button_link("compare", "Compare with its parents", {"panes": panes}, is_primary=True),
+        markup.button_link("compare", f"Compare with {some} parents", {"panes": panes}, is_primary=True),
         markup.button_link("registry", "Look at it", named),
         markup.button_link("publish", "Publish", named),
     ]
+
+
+def beside(adapters: Sequence[str]) -> list[str]:
+    """The panes beside a blend: as many of its adapters as there is room for, and the base where there is room left."""
+    return [*(["base"] if len(adapters) < MOST_PARENTS else []), *adapters[:MOST_PARENTS]]
+
+
+def _parents(workspace: Workspace, version: Version) -> list[str]:
+    """The adapters that went in, in the order of the recipe."""
+    found = workspace.registry.parents(version.id)
+    parents = [each for role, each in found if each and role == "input" and each.kind == "adapter"]
+    return [each.label for each in sorted(parents, key=lambda each: (version.recipe or "").find(each.id))]

@@ -5,13 +5,13 @@ The numbers come from one reading of the adapters, kept while only the rank chan
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from medley.ui import charts, markup
-from medley.ui.merge_form import plan, read
+from medley.ui.merge_form import look, plan, read
 from medley.ui.numbers import count_text, duration_text, number_text, size_text
 from medley.ui.workspace import Workspace, attempt
 
@@ -26,35 +26,57 @@ LIKENESS = {  # what a heat map shows, and how to read it
     "hardly get in each other's way.",
     READ: "Shared input directions: 1 is the same space. Adapters trained from one seed read nearly the same.",
 }
-SHARES = (0.9, 0.95, 0.99)
+SHARES = (90, 95, 99)  # percent
 TONES = ("teal", "amber", "plum", "stone")
 NO_CUT = "Every direction stays: nothing is cut but rounding."
 COMPRESSED = "compressed"  # here the rank is the size of the space, so that another rank is another result
 MAX_KEPT = 16
 KEPT: "OrderedDict[str, Diagnosis]" = OrderedDict()
 ESTIMATE_LATER = '<p class="m-quiet">Time and memory are shown as soon as nothing stands in the way.</p>'
-LATER = "Shown as soon as two adapters are chosen that can be merged."
-WAITING, BLANK = f'<p class="m-quiet">{LATER}</p>', f'<div class="m-chart m-blank"><span>{LATER}</span></div>'
+NOT_CHOSEN = "Shown as soon as adapters are chosen."
+REFUSED = "Shown as soon as nothing stands against the merge; the preflight says what does."
+ALONE = "One adapter has nothing to be compared with. Choose another."
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What the rank's slider cuts: the share of the energy that each rank keeps, and what the picture does not show."""
+
+    energies: Sequence[float] = ()
+    note: str = ""
+
+
+def blank(text: str) -> str:
+    """The place of a picture that cannot be drawn, as high as the picture, with the reason."""
+    return f'<div class="m-chart m-blank"><span>{markup.escape(text)}</span></div>'
+
+
+def blanks(text: str) -> tuple[str, str, str]:
+    """Likeness, spectrum and layers without numbers."""
+    return blank(text), markup.section("What a rank keeps", blank(text)), markup.section("Where they act", blank(text))
+
+
+def _nothing(text: str) -> list[Any]:
+    likeness, spectrum, layers = blanks(text)
+    return [likeness, spectrum, gr.Slider(interactive=False), layers, ESTIMATE_LATER, Spectrum()]
 
 
 def draw(workspace: Workspace, kind: str, *values: Any) -> list[Any]:
-    """Likeness, spectrum, rank slider, layers, estimate and the energies that the slider needs; weights are read."""
-    spectrum, layers = (markup.section(title, BLANK) for title in ("What a rank keeps", "Where they act"))
-    nothing = [WAITING, spectrum, gr.skip(), layers, ESTIMATE_LATER, []]
+    """Likeness, spectrum, rank slider, layers, estimate and the spectrum that the slider cuts; weights are read."""
     if not values[0]:
-        return nothing
+        return _nothing(NOT_CHOSEN)
     found, _ = attempt(lambda: plan(workspace, read(values)))
     if found is None or found.findings.problems:  # what is wrong stands in the preflight
-        return nothing
+        return _nothing(REFUSED)
     diagnosis, problem = attempt(lambda: diagnosis_of(found))
     if diagnosis is None:
-        return [problem, *nothing[1:]]
-    rank, energies = chosen_rank(found, diagnosis), list(diagnosis.energy)
+        return [problem, *_nothing(REFUSED)[1:]]
+    rank, spectrum = chosen_rank(found, diagnosis), Spectrum(diagnosis.energy, _about_spectrum(found, diagnosis))
     chosen = rank if found.recipe.rank.kind == "at_most" else 0
-    slider = gr.Slider(maximum=max(1, len(energies), _ranks_together(found)), value=chosen)
-    spectrum = spectrum_html(energies, rank, _about_spectrum(found, diagnosis))
-    return [likeness_html(diagnosis, kind), spectrum, slider, layers_html(diagnosis), estimate_html(diagnosis),
-            energies]  # fmt: skip
+    highest = max(1, len(spectrum.energies), _ranks_together(found))
+    slider = gr.Slider(maximum=highest, value=chosen, interactive=True)
+    return [likeness_html(diagnosis, kind), spectrum_html(spectrum, rank), slider, layers_html(diagnosis),
+            estimate_html(diagnosis), spectrum]  # fmt: skip
 
 
 def diagnosis_of(found: "MergePlan") -> "Diagnosis":
@@ -83,33 +105,34 @@ def chosen_rank(found: "MergePlan", diagnosis: "Diagnosis") -> int:
 def likeness_html(diagnosis: "Diagnosis", kind: str) -> str:
     """The heat map of one kind of likeness, and how often signs are opposed."""
     if len(diagnosis.names) < 2:
-        return WAITING
+        return blank(ALONE)
     matrix = {DIRECTION: diagnosis.cosines, WRITTEN: diagnosis.output_overlap, READ: diagnosis.input_overlap}[kind]
     heat = charts.heat_map(diagnosis.names, matrix) + f'<p class="m-quiet">{markup.escape(LIKENESS[kind])}</p>'
     conflict = diagnosis.conflict
     if conflict is not None:
         count = len(diagnosis.names)
         chance = 100 * (1 - 2 ** (1 - count))
-        share = f"{100 * conflict.share:.1f} ± {100 * conflict.standard_error:.1f} %"
+        share = f"{100 * conflict.share:.1f} ± {max(0.1, 100 * conflict.standard_error):.1f} %"
         text = f"Opposed signs in <b>{share}</b> of the entries; unrelated adapters: {chance:.3g} %."
         heat += f'<p class="m-quiet">{text}</p>'
     return heat
 
 
-def spectrum_html(energies: Sequence[float], rank: int, note: str = "") -> str:
+def spectrum_html(spectrum: Spectrum, rank: int) -> str:
     """What is kept and what is lost when every module is cut to a rank; the chosen one as a line, in numbers below."""
+    energies = spectrum.energies
     if not energies:
         return markup.section("What a rank keeps", '<p class="m-quiet">The result is zero everywhere.</p>')
     kept = [(i + 1, 100 * share) for i, share in enumerate(energies)]
     lost = [(i, 100 * _error(share / 100)) for i, share in kept]
     curve = charts.line_chart(
         [charts.Series("energy kept", kept), charts.Series("error", lost, "amber")],
-        x_name="rank", y_name="%", marks=[charts.Mark(rank, f"rank {rank}")] if rank else [],
+        x_name="rank", y_name="share", unit=" %", marks=[charts.Mark(rank, f"rank {rank}")] if rank else [],
     )  # fmt: skip
     text = cut_text(energies, rank)
-    ranks = " · ".join(f"{share:.0%} at rank {_rank_for(energies, share)}" for share in SHARES)
-    lines = [f'<p class="m-cut">{markup.escape(text)}</p>', f'<p class="m-quiet">{ranks}</p>']
-    lines += [f'<p class="m-quiet">{note}</p>'] if note else []
+    ranks = ", ".join(f"{share} % at rank {_rank_for(energies, share / 100)}" for share in SHARES)
+    lines = [f'<p class="m-cut">{markup.escape(text)}</p>', f'<p class="m-quiet">Of the energy: {ranks}.</p>']
+    lines += [f'<p class="m-quiet">{spectrum.note}</p>'] if spectrum.note else []
     return markup.section("What a rank keeps", curve + "".join(lines))
 
 
@@ -121,18 +144,30 @@ def cut_text(energies: Sequence[float], rank: int) -> str:
     return f"Rank {rank} keeps {100 * share:.3g} % of the energy; error {100 * _error(share):.3g} %."
 
 
-def cut(energies: Sequence[float] | None, rank: float) -> tuple[Any, str]:
+def cut(spectrum: Spectrum, rank: float) -> tuple[Any, str]:
     """After the rank's slider: the spectrum with its line, and the rank as the recipe has it."""
-    shown = spectrum_html(energies, int(rank)) if energies else gr.skip()
-    return shown, str(int(rank)) if rank else "auto"
+    shown = spectrum_html(spectrum, int(rank)) if spectrum.energies else gr.skip()
+    return shown, rank_text(rank)
+
+
+def look_cut(workspace: Workspace, rank: float, *values: Any) -> list[str]:
+    """Preflight and recipe with the rank of the slider."""
+    return look(workspace, *values[:-4], rank_text(rank), *values[-3:])
 
 
 def draw_cut(workspace: Workspace, kind: str, rank: float, *values: Any) -> list[Any]:
-    """When the rank's slider is let go: all pictures anew where the rank shapes the result; elsewhere they stand."""
-    before, space, after = values[:-4], values[-3], values[-2:]
-    if space != COMPRESSED:
-        return [gr.skip()] * 6
-    return draw(workspace, kind, *before, str(int(rank)) if rank else "auto", space, *after)
+    """When the rank's slider is let go: all pictures anew where the rank shapes the result; elsewhere they stand.
+
+    The slider is set once more: pictures that were still being drawn when it was moved have put it back.
+    """
+    if values[-3] != COMPRESSED:
+        return [gr.skip(), gr.skip(), gr.Slider(value=rank), gr.skip(), gr.skip(), gr.skip()]
+    return draw(workspace, kind, *values[:-4], rank_text(rank), *values[-3:])
+
+
+def rank_text(rank: float) -> str:
+    """The slider's rank as a recipe has it."""
+    return str(int(rank)) if rank else "auto"
 
 
 def _ranks_together(found: "MergePlan") -> int:

@@ -173,9 +173,10 @@ def merge_by_clicking(tab: Watched, pictures: Path) -> None:
     page.get_by_role("button", name="Merge", exact=True).click()
     page.locator("#merge-progress").get_by_text("blended:v1 is made").wait_for(timeout=LONG_S)
     page.get_by_role("link", name="Compare with its parents").wait_for()
+    assert page.locator("button.primary, a.m-primary").locator("visible=true").count() == 1
     assert "method=ties" in page.url
     tab.look("merge", pictures)
-    page.get_by_role("button", name="Compare it with its parents").click()
+    page.get_by_role("button", name="Open in Compare").click()
     page.wait_for_url("**/compare?panes=*", timeout=LONG_S)
 
 

@@ -88,8 +88,22 @@ def test_bars_are_as_high_as_their_counts() -> None:
 
 def test_a_heat_map_shows_its_numbers() -> None:
     html = charts.heat_map(["a", "b"], [[1.0, -0.25], [-0.25, 1.0]])
-    assert html.count("1.00") == 2
-    assert '--share:25%" class="m-minus">-0.25' in html
+    assert html.count(">1.00</td>") == 2
+    assert '--share:25%" class="m-minus" title="b and a: -0.25">-0.25' in html
+    assert 'class="m-self" title="a: 1.00"' in html
+
+
+def test_a_heat_map_knows_no_minus_zero() -> None:
+    html = charts.heat_map(["a", "b"], [[1.0, -0.004], [0.004, 1.0]])
+    assert html.count('class="m-plus"') == 2
+    assert "-0.00" not in html
+
+
+def test_a_unit_stands_behind_every_number_of_the_curve() -> None:
+    html = charts.line_chart([Series("kept", [(1, 50.0), (2, 100.0)])], x_name="rank", y_name="share", unit=" %")
+    assert 'title="rank 1: kept 50 %"' in html
+    assert ">60 %</span>" in html
+    assert "kept ends at 100 %" in html
 
 
 def test_a_sparkline_needs_two_values() -> None:
@@ -100,7 +114,8 @@ def test_a_sparkline_needs_two_values() -> None:
 def test_a_heat_map_of_many_has_numbers_above_its_columns() -> None:
     names = [f"adapter-{letter}" for letter in "abcdefgh"]
     html = charts.heat_map(names, [[1.0] * 8] * 8)
-    assert html.count("adapter-") == 8
+    assert [f">{i} adapter-{letter}</span>" in html for i, letter in enumerate("abcdefgh", start=1)] == [True] * 8
+    assert 'title="adapter-a and adapter-h: 1.00"' in html
     assert all(f'<th scope="col"><span>{number}</span></th>' in html for number in range(1, 9))
     assert "m-many" in html
     assert "m-many" not in charts.heat_map(names[:3], [[1.0] * 3] * 3)

@@ -14,6 +14,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
     return build_app(tmp_path_factory.mktemp("home"))
 
 
+def test_no_slider_has_a_button_that_moves_it_in_silence(demo: gr.Blocks) -> None:
+    """Gradio's reset button changes the number that is shown without an event: plan and recipe would not follow."""
+    sliders = [block for block in demo.blocks.values() if isinstance(block, gr.Slider)]
+    assert len(sliders) > 20
+    assert [slider.label for slider in sliders if slider.buttons != []] == []
+
+
 @pytest.mark.parametrize(
     "shown", ["train-plan", "train-recipe", "merge-findings", "merge-recipe", "merge-pictures", "merge-spectrum"]
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hub import Version
-from medley.ui import merge_blend, merge_form, merge_guide
+from medley.ui import compare_panes, merge_blend, merge_form, merge_guide
 from medley.ui.answering import Answer
 from medley.ui.workspace import Workspace
 from merging import METHODS
@@ -40,6 +40,21 @@ def test_the_blend_goes_on_in_compare(
     address, problem = merge_blend.try_address(workspace, *values(method, weights, **own))
     assert problem == ""
     assert parse_qs(urlsplit(address).query)["panes"] == [f"base,left,right,{blend}"]
+
+
+def test_more_than_compare_can_blend_is_refused_not_cut(
+    workspace: Workspace, adapters: tuple[Version, Version]
+) -> None:
+    names = [f"copy-{number}" for number in range(5)]
+    for name in names:
+        workspace.registry.publish("adapter", name, adapters[0].path, base=TINY_BASE_ID)
+    form = merge_form.form_values(names, [0.2] * 5, "linear", {}, {})
+    address, problem = merge_blend.try_address(workspace, *form)
+    assert address == ""
+    assert "Compare blends at most 4 adapters live; this blend has 5." in problem
+    panes, problem = compare_panes.from_address(workspace, "base," + "+".join(names))
+    assert panes == [[]]
+    assert "A pane blends at most 4 adapters, but " in problem
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The Merge page's handlers: controls to recipe and back, preflight in place, pictures, the job and its result."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
+from hub import Parent
 from medley.errors import ParameterError, ProblemsError, RecipeError
 from medley.jobs.job import Job
 from medley.ui import merge_form, merge_job
@@ -134,26 +136,53 @@ def test_a_path_is_no_adapter(workspace: Workspace, adapters: tuple, make_adapte
     for name in (folder, "./outside", "org/on-the-hub"):
         findings = merge_form.look(workspace, *values(["left", name], [1, 1]))[0]
         assert 'role="alert"' in findings
-        assert merge_job.start(workspace, "x", *values(["left", name], [1, 1]))[3] != ""
+        assert merge_job.start(workspace, "x", *values(["left", name], [1, 1]))[4] != ""
     assert workspace.jobs.list() == []
 
 
 def test_a_merge_becomes_a_version(workspace: Workspace, adapters: tuple) -> None:
-    job_id, shown, timer, notice = merge_job.start(workspace, "both", *values(BOTH, [0.5, 0.5]))
+    job_id, shown, timer, button, notice = merge_job.start(workspace, "both", *values(BOTH, [0.5, 0.5]))
     assert (notice, timer.active) == ("", True)
+    assert (button.variant, button.interactive) == ("secondary", False)
     assert "progressbar" in shown
     assert workspace.jobs.wait(job_id, 120).state == "done"
-    shown, timer = merge_job.poll(workspace, job_id)
+    shown, timer, button = merge_job.poll(workspace, job_id)
+    assert (button.variant, button.interactive) == ("secondary", True)  # the one primary button is the result's
+    assert shown.count("m-primary") == 1
     assert "both:v1 is made in" in shown
     assert "100 % of the energy kept" in shown
-    panes = re.search(r"\./compare\?panes=([^\"]+)", shown)[1].split("%2C")  # parents come sorted by their digests
-    assert (panes[0], sorted(panes[1:3]), panes[3]) == ("base", ["left%3Av1", "right%3Av1"], "both%3Av1")
+    panes = re.search(r"\./compare\?panes=([^\"]+)", shown)[1].split("%2C")
+    assert panes == ["base", "left%3Av1", "right%3Av1", "both%3Av1"]
     assert not timer.active
     request = SimpleNamespace(query_params={"recipe": "both"})
     again = merge_form.values_from_address(workspace, request)
     assert again[:3] == [["left:v1", "right:v1"], 0.5, 0.5]
     assert merge_form.recipe_notice(workspace, request) == ""
     assert merge_form.read(again).merge_method == "linear"
+
+
+@pytest.mark.parametrize("order", [["left", "right"], ["right", "left"], ["c", "left", "b"], ["a", "b", "c", "left"]])
+def test_the_result_stands_beside_its_parents_as_they_were_chosen(
+    workspace: Workspace, adapters: tuple, order: list[str]
+) -> None:
+    """Four panes: the base where there is room for it, and never more parents than fit beside the result."""
+    for name in "abc":
+        copy = workspace.home / f"copy-{name}"
+        shutil.copytree(adapters[0].path, copy)
+        (copy / "note.txt").write_text(name)
+        workspace.registry.publish("adapter", name, copy, base=TINY_BASE_ID)
+    ids = [workspace.version(name).id for name in order]
+    recipe = merge_form.read(
+        values([f"sha256:{each}" for each in ids], [1.0] * len(order), "task_arithmetic")
+    ).to_yaml()
+    parents = [Parent(each, "input") for each in sorted(ids)]
+    made = workspace.registry.publish("adapter", "made", adapters[1].path, base=TINY_BASE_ID, recipe=recipe,
+                                      parents=parents)  # fmt: skip
+    job = Job("merge-1", "merge", "Merge", "merge", "done", 0.0, Path("/job"), started=1.0, finished=3.0)
+    shown = merge_job.result_html(workspace, replace(job, result=made.id))
+    panes = unquote(re.search(r"\./compare\?panes=([^\"]+)", shown)[1]).split(",")
+    assert panes == [*(["base"] if len(order) < 3 else []), *(f"{name}:v1" for name in order[:3]), "made:v1"]
+    assert ("Compare with 3 of its 4 parents" in shown) == (len(order) == 4)
 
 
 def test_other_jobs_of_the_page_end_with_their_own_next_steps(
@@ -171,8 +200,10 @@ def test_other_jobs_of_the_page_end_with_their_own_next_steps(
 def test_a_merge_without_a_name_or_leave_is_refused(
     workspace: Workspace, read_only: Workspace, adapters: tuple
 ) -> None:
-    assert "Give the merge a name" in merge_job.start(workspace, " ", *values(BOTH, [0.5, 0.5]))[3]
-    assert "Merging is switched off here" in merge_job.start(read_only, "x", *values(BOTH, [0.5, 0.5]))[3]
+    *_, button, notice = merge_job.start(workspace, " ", *values(BOTH, [0.5, 0.5]))
+    assert "Give the merge a name" in notice
+    assert (button.variant, button.interactive) == ("primary", True)
+    assert "Merging is switched off here" in merge_job.start(read_only, "x", *values(BOTH, [0.5, 0.5]))[4]
     assert workspace.jobs.list() == []
 
 
