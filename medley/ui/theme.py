@@ -84,8 +84,8 @@ document.addEventListener('click', (event) => {
 
 
 def stylesheet() -> str:
-    """The text of style.css."""
-    return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    """The rules of all pages, and after them those of the Merge page."""
+    return "".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("style.css", "merge.css"))
 
 
 def theme() -> gr.themes.Base:
