@@ -1,7 +1,8 @@
 """Which promise is tested on which method, space and variant: all of them, but for what a method breaks by nature.
 
-The cases come from METHODS, so a new row is tested from the day it is there. A method that cannot keep a promise is
-named in BROKEN_BY_NATURE with the reason, and has a test of its own that shows what it does instead.
+The cases come from METHODS, so a new row is tested from the day it is there. What a row rules out is read from it, in
+`broken_by`; any other method that cannot keep a promise is named in BROKEN_BY_NATURE with the reason, and has a test of
+its own that shows what it does instead.
 """
 
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from merging import METHODS
-from merging.method import SPACES
+from merging.method import SPACES, Method
 
 PROMISES = (
     "one adapter returns itself",
@@ -19,22 +20,6 @@ PROMISES = (
     "the gauge does not matter",
 )
 BROKEN_BY_NATURE = {
-    "slerp": {
-        "one adapter returns itself": "it takes exactly two",
-        "weight 0 drops an adapter": "it has no weights",
-        "the order does not matter": "t goes from the first to the second",
-    },
-    "nuslerp": {
-        "one adapter returns itself": "it takes exactly two",
-        "weight 0 drops an adapter": "it takes exactly two; the other then returns itself",
-        "the order does not matter": "it takes exactly two, which can be exchanged with their weights",
-    },
-    "karcher": {"weight 0 drops an adapter": "it has no weights"},
-    "model_stock": {
-        "one adapter returns itself": "it compares at least two",
-        "weight 0 drops an adapter": "it has no weights",
-    },
-    "sce": {"weight 0 drops an adapter": "it has no weights"},
     "iso_c": {
         "one adapter returns itself": "its singular values become equal",
         "identical adapters return themselves": "their singular values become equal",
@@ -81,10 +66,23 @@ def name_of(case: tuple[str, dict[str, Any]]) -> str:
     return "-".join([method, *keys.get("parameters", ()), *words])
 
 
+def broken_by(method: Method) -> dict[str, str]:
+    """The promises that a method does not keep, and why."""
+    broken = dict(BROKEN_BY_NATURE.get(method.name, {}))
+    if not method.is_weighted:
+        broken["weight 0 drops an adapter"] = "it has no weights"
+    if method.min_models > 1:
+        broken["one adapter returns itself"] = "it takes more than one"
+        broken["weight 0 drops an adapter"] = "it takes more than the one that is left"
+    if method.is_ordered or method.max_models is not None:
+        broken["the order does not matter"] = "its order means something, or it does not take the three of the test"
+    return broken
+
+
 def every_method(promise: str | None = None) -> pytest.MarkDecorator:
     """Parametrizes `method` and `keys` with every case that keeps the promise."""
     assert promise is None or promise in PROMISES
-    cases = [case for case in CASES if promise not in BROKEN_BY_NATURE.get(case[0], {})]
+    cases = [case for case in CASES if promise not in broken_by(METHODS[case[0]])]
     return pytest.mark.parametrize(("method", "keys"), cases, ids=list(map(name_of, cases)))
 
 

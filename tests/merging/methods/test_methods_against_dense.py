@@ -30,32 +30,28 @@ TOLERANCE = 3e-5  # of the result; both are shares of the sizes of inputs and re
 TRIES = 6  # roundings that are tried; an edge between equals shows in each with chance 1/2
 FULL_RANK = 7  # no module of SHAPES has more, so nothing is cut
 
-adapters = st.fixed_dictionaries(
-    {
-        "rank": st.integers(1, 3),
-        "alpha": st.integers(1, 9),
-        "is_rslora": st.booleans(),
-        "has_patterns": st.booleans(),
-        "dtype": st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
-        "missing": st.sampled_from([None, None, *SHAPES]),
-        "weight": st.sampled_from([1.0, 0.3, 1.6, -0.7, 0.0]),
-        "density": st.sampled_from([0.5, 0.3, 0.75, 1.0]),
-        "gamma": st.sampled_from([0.01, 0.1, 0.4]),
-        "epsilon": st.sampled_from([0.15, 0.0, 0.2]),
-    }
-)
-globals_of_all = st.fixed_dictionaries(
-    {
-        "normalize": st.booleans(),
-        "normalize_weights": st.booleans(),
-        "rescale": st.booleans(),
-        "lambda": st.sampled_from([1.0, 0.7]),
-        "t": st.sampled_from([0.3, 0.0, 1.0]),
-        "select_topk": st.sampled_from([1.0, 0.5, 0.2]),
-        "keep": st.sampled_from([1.0, 0.5]),
-        "common_fraction": st.sampled_from([0.8, 0.5, 0.0]),
-    }
-)
+OF_ADAPTER = {  # an adapter's own shape, and the values of parameters with scope "model"
+    "rank": st.integers(1, 3),
+    "alpha": st.integers(1, 9),
+    "is_rslora": st.booleans(),
+    "has_patterns": st.booleans(),
+    "dtype": st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    "missing": st.sampled_from([None, None, *SHAPES]),
+    "weight": st.sampled_from([1.0, 0.3, 1.6, -0.7, 0.0]),
+    "density": st.sampled_from([0.5, 0.3, 0.75, 1.0]),
+    "gamma": st.sampled_from([0.01, 0.1, 0.4]),
+    "epsilon": st.sampled_from([0.15, 0.0, 0.2]),
+}
+OF_MERGE = {  # the values of the other parameters
+    "normalize": st.booleans(),
+    "normalize_weights": st.booleans(),
+    "rescale": st.booleans(),
+    "lambda": st.sampled_from([1.0, 0.7]),
+    "t": st.sampled_from([0.3, 0.0, 1.0]),
+    "select_topk": st.sampled_from([1.0, 0.5, 0.2]),
+    "keep": st.sampled_from([1.0, 0.5]),
+    "common_fraction": st.sampled_from([0.8, 0.5, 0.0]),
+}
 
 
 def test_every_method_and_every_space_has_its_oracle() -> None:
@@ -64,9 +60,20 @@ def test_every_method_and_every_space_has_its_oracle() -> None:
     assert {keys["space"] for _, keys in CASES if "space" in keys} <= set(SPACES)
 
 
+def test_every_parameter_is_drawn() -> None:
+    """From OF_ADAPTER or OF_MERGE, or as a case of its own; but for the advanced ones, which are of the solution."""
+    cases = {name for _, keys in CASES for name in keys.get("parameters", {})}
+    wanted = {each.name for row in METHODS.values() for each in row.parameters if not each.is_advanced}
+    assert wanted <= {*cases, *OF_ADAPTER, *OF_MERGE}
+
+
 @pytest.mark.parametrize(("method", "keys"), COMPARED, ids=list(map(name_of, COMPARED)))
 @settings(max_examples=3, deadline=None)
-@given(chosen=st.lists(adapters, min_size=2, max_size=3), shared=globals_of_all, seed=st.integers(0, 2**32))
+@given(
+    chosen=st.lists(st.fixed_dictionaries(OF_ADAPTER), min_size=2, max_size=3),
+    shared=st.fixed_dictionaries(OF_MERGE),
+    seed=st.integers(0, 2**32),
+)
 def test_the_written_adapter_is_the_oracles(
     method: str, keys: dict[str, Any], chosen: list[dict[str, Any]], shared: dict[str, Any], seed: int
 ) -> None:
