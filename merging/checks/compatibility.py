@@ -148,6 +148,8 @@ def base_problems(wanted: str, where: str, name: str, adapter: AdapterFile) -> t
     if revision and adapter.config.revision and revision != adapter.config.revision:
         message = f"Adapter '{name}' was trained on revision {adapter.config.revision}, but {where} is {wanted}."
         return [message], []
+    if revision and not adapter.config.revision:
+        return [], [f"{where} is {wanted}, but '{name}' does not say its revision, so it could not be compared."]
     return [], []
 
 

@@ -139,6 +139,13 @@ def test_what_is_only_worth_a_warning(tmp_path: Path) -> None:
     )
 
 
+def test_a_revision_that_the_adapter_does_not_say_cannot_be_compared(tmp_path: Path) -> None:
+    recipe = {**linear_of(random_lora(tmp_path / "a", seed=1)).to_mapping(), "base_model": f"{BASE}@abc"}
+    assert preflight(recipe).warnings == (
+        f"base_model is {BASE}@abc, but 'a' does not say its revision, so it could not be compared.",
+    )
+
+
 def test_a_bad_recipe_is_a_finding_too() -> None:
     found = preflight({"merge_method": "tie", "models": [{"model": "a"}]})
     assert found.problems == ("There is no merge method 'tie'. Did you mean 'ties'?",)
