@@ -17,9 +17,10 @@ from mergekit.io.tasks import LoaderCache
 from mergekit.options import MergeOptions
 from mergekit.plan import MergePlanner
 from mergekit.tokenizer import TokenizerInfo
+from safetensors import SafetensorError
 from transformers import PretrainedConfig
 
-from medley.errors import BaseModelError
+from medley.errors import BaseModelError, StorageError
 from medley.events import Emit
 from merging.full_models.recipe import FullRecipe
 from merging.recipes.reference import Reference
@@ -62,6 +63,7 @@ def run_mergekit(recipe: FullRecipe, out_dir: Path, dtype: str, emit: Emit) -> N
 
     Raises:
         BaseModelError: mergekit cannot do it.
+        StorageError: the disk is full, or a file may not be so large.
     """
     body = {key: value for key, value in recipe.body.items() if key != "chat_template"}
     config = OrderedConfiguration.model_validate({**_plain(body), "dtype": "float32", "out_dtype": dtype})
@@ -69,6 +71,9 @@ def run_mergekit(recipe: FullRecipe, out_dir: Path, dtype: str, emit: Emit) -> N
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(recipe.seed)
             _run(config, out_dir, dtype, emit)
+    except SafetensorError as error:  # of its inputs there are headers that were read before
+        reason = str(error).rpartition("I/O error: ")[2]
+        raise StorageError(f"The merged weights cannot be written: {reason}.") from error
     except (RuntimeError, ValueError, KeyError) as error:
         raise BaseModelError(f"mergekit cannot merge these models: {str(error) or type(error).__name__}") from error
     finally:

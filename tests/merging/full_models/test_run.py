@@ -1,13 +1,14 @@
 """Recipes of full models run on mergekit and equal what mergekit alone makes of them, tensor for tensor."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from medley.errors import ParameterError
+from medley.errors import ParameterError, StorageError
 from merging import FullReport, MergeReport, merge, parse_documents
 from merging.full_models.recipe import FullRecipe
 from merging.recipes.documents import documents_to_yaml
@@ -189,6 +190,19 @@ def test_a_merge_that_is_stopped_leaves_nothing(family: dict[str, str], tmp_path
 
     with pytest.raises(KeyboardInterrupt):
         merge(linear(family["org/base"], family["org/coder"]), tmp_path / "out", emit=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_leaves_nothing(family: dict[str, str], tmp_path: Path) -> None:
+    """The largest file that may be written is smaller than the weights, which mergekit writes by safetensors."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(StorageError) as refused:
+            merge(linear(family["org/writer"], family["org/coder"]), tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(refused.value) == "The merged weights cannot be written: File too large (os error 27)."
     assert list(tmp_path.iterdir()) == []
 
 
