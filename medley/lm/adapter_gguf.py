@@ -39,6 +39,12 @@ def gguf_problems(name: str, adapter: AdapterFile, base_config: Mapping[str, Any
             f"'{name}' holds {count} tensors that are no factors of linear layers, for example {first}, and llama.cpp "
             "knows no others. Fold it: medley fold"
         )
+    odd = [each for each in adapter.modules.values() if each.out_features % (2 * _heads(each.name, base_config) or 1)]
+    if odd:
+        problems.append(
+            f"'{name}' has {odd[0].name} of {odd[0].out_features} rows, which the base's "
+            f"{_heads(odd[0].name, base_config)} heads cannot share: it belongs to another base."
+        )
     if HEAD in adapter.modules and base_config.get("tie_word_embeddings"):
         problems.append(f"'{name}' changes {HEAD}, which llama.cpp does not have where it is tied to the embeddings.")
     return problems
@@ -115,12 +121,16 @@ def llama_factors(adapter: AdapterFile, module: str, base_config: Mapping[str, A
     b = b * numpy.float32(known.scale / (adapter.config.lora_alpha / known.rank))
     if not (numpy.isfinite(b).all() and numpy.isfinite(a).all()):
         raise AdapterFormatError(f"'{adapter.folder.name}' holds NaN or Infinity in {module}.")
-    heads = base_config["num_attention_heads"]
-    if module.endswith("q_proj"):
-        b = _rotary_order(b, heads)
-    elif module.endswith("k_proj"):
-        b = _rotary_order(b, base_config.get("num_key_value_heads") or heads)
-    return b, a
+    heads = _heads(module, base_config)
+    return (_rotary_order(b, heads) if heads else b), a
+
+
+def _heads(module: str, base_config: Mapping[str, Any]) -> int:
+    """How many heads share the rows of a query or key projection; 0 for all other modules."""
+    heads = base_config.get("num_attention_heads") or 0
+    if module.endswith("k_proj"):
+        return base_config.get("num_key_value_heads") or heads
+    return heads if module.endswith("q_proj") else 0
 
 
 def _rotary_order(rows: Any, heads: int) -> Any:

@@ -142,7 +142,8 @@ def _storable(name: str, b: torch.Tensor, a: torch.Tensor, dtype: torch.dtype) -
 
 def _finite(what: str, values: torch.Tensor) -> torch.Tensor:
     if not is_finite(values):
-        raise ParameterError(f"{what} are not finite in {str(values.dtype).removeprefix('torch.')}.")
+        advice = " Choose a wider dtype, for example bfloat16." if values.dtype == torch.float16 else ""
+        raise ParameterError(f"{what} are not finite in {str(values.dtype).removeprefix('torch.')}.{advice}")
     return values
 
 

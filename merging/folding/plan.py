@@ -218,7 +218,10 @@ def _meeting_problems(found: Findings, name: str, source: StoredTensor) -> Itera
     has_magnitude = any(change.key_magnitude for change in found.changes.get(name, ()))
     if touching and not source.is_float:
         kinds = ", ".join(DTYPE_OF.values())
-        yield f"The base holds {name} as {source.dtype}, and only {kinds} can be folded into."
+        yield (
+            f"The base holds {name} as {source.dtype}, and only {kinds} can be folded into. Choose its 16-bit or "
+            "32-bit weights as base."
+        )
     if has_magnitude and (name not in found.model.tensors or found.changes[name][0].is_transposed):
         yield f"{' and '.join(touching)} uses DoRA on {name}, where fold does not know its magnitudes."
     if len(touching) > 1 and (has_magnitude or name in found.replaced):

@@ -121,6 +121,11 @@ def test_what_llama_cpp_could_not_follow(tiny_base: Path, tmp_path: Path) -> Non
         "'dora' uses DoRA, which llama.cpp does not know. Fold it: medley fold"
     ]
     assert gguf_problems("emb", embedding, config)[0].startswith("'emb' holds 3 tensors that are no factors of linear")
+    query = "model.layers.0.self_attn.q_proj"
+    other = open_adapter(write_lora(tmp_path / "other", {query: random_factors(36, 32, 2, 1)}))
+    assert gguf_problems("other", other, config) == [
+        f"'other' has {query} of 36 rows, which the base's 4 heads cannot share: it belongs to another base."
+    ]
     assert gguf_problems("plain", plain, {"architectures": ["Qwen2ForCausalLM"]}) == [
         "GGUF adapters are written for LlamaForCausalLM only, and the base of 'plain' is Qwen2ForCausalLM."
     ]

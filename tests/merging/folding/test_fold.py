@@ -110,7 +110,11 @@ def test_what_cannot_be_folded_is_said_before_anything_is_written(tmp_path: Path
     )
     assert refusal(base, adapter("c", init_lora_weights="pissa"), out).startswith("'c' was initialised with pissa, ")
     assert refusal(base, adapter("d", lora_bias=True), out) == (
-        "'d' trained biases of its factors (lora_bias), which are no delta of the weights."
+        "'d' trained biases of its factors (lora_bias), which are no delta of the weights. Train it as plain LoRA."
+    )
+    assert refusal(base, adapter("h", peft_type="IA3"), out) == (
+        "'h' is an IA3 adapter: it multiplies activations and adds no delta. Make a plain LoRA of it first: medley "
+        "convert."
     )
     assert refusal(base, adapter("e"), out, dtype="int8") == (
         "dtype must be one of float32, bfloat16, float16, got int8."
