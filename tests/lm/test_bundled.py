@@ -9,15 +9,9 @@ import pytest
 from medley.errors import BaseModelError, MissingDependencyError
 from medley.lm import bundled
 from medley.lm.bundled import bundled_gguf, is_prepared, prepare_bundled
+from tests.unpacking import Unpacked, put_model
 
 needs_bundle = pytest.mark.skipif(bundled_gguf() is None, reason=f"needs: {bundled.INSTALL_LINE}")
-
-
-def put_model(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_text("weights")
-    return folder
 
 
 @needs_bundle
@@ -63,29 +57,15 @@ def test_a_damaged_package_leaves_nothing_and_says_what_to_do(tmp_path: Path, mo
     assert [path.name for path in (tmp_path / "bases").iterdir()] == [".base.lock"]
 
 
-@needs_bundle
 @pytest.mark.bundled
-def test_two_processes_at_once_unpack_it_once_after_a_kill(tmp_path: Path) -> None:
-    folder = tmp_path / "bases" / "base"
-    leftover = folder.parent / ".base.dead.partial"
-    put_model(leftover)
-    code = (
-        "import sys; from pathlib import Path; from medley.lm.bundled import prepare_bundled\n"
-        "def emit(kind, **fields): print(fields['step'], fields['text'], flush=True)\n"
-        "prepare_bundled(Path(sys.argv[1]), emit)"
-    )
-    started = [
-        subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    results = [process.communicate(timeout=280) for process in started]
-    assert [process.returncode for process in started] == [0, 0]
-    assert [error for _, error in results] == [b"", b""]
+def test_two_processes_at_once_unpack_it_once_after_a_kill(unpacked: Unpacked) -> None:
+    assert [process.returncode for process in unpacked.ended] == [0, 0]
+    assert [process.stderr for process in unpacked.ended] == [b"", b""]
     steps = "0 Reading the tokenizer\n1 Unpacking the weights\n2 Writing the model\n3 Base model ready\n"
-    assert sorted(output.decode() for output, _ in results) == ["", steps]
-    assert is_prepared(folder)
-    assert not leftover.exists()
-    _check_the_model(folder)
+    assert sorted(process.stdout.decode() for process in unpacked.ended) == ["", steps]
+    assert is_prepared(unpacked.folder)
+    assert not unpacked.leftover.exists()
+    _check_the_model(unpacked.folder)
 
 
 def _check_the_model(folder: Path) -> None:
