@@ -1,19 +1,20 @@
 """Why full models cannot be merged with each other, from their configurations and headers: sentences, nothing else."""
 
-import json
 import re
 from collections.abc import Mapping
-from typing import Any
 
+from medley.errors import BaseModelError
 from medley.lm.adapter_file import AdapterFile
 from medley.lm.model_file import ModelFile
 from merging.full_models.recipe import FullRecipe
+from merging.full_models.vocabulary import vocabulary_of
 from merging.recipes.reference import Reference
 
 LAYER = re.compile(r"(.*?\.)(\d+)(\..*)")
 UNNEEDED = ("lm_head.weight", "rotary_emb.inv_freq")  # tied in some files and saved in others, or computed anyway
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers")
 Models = Mapping[Reference, ModelFile]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 def model_problems(name: str, model: ModelFile) -> list[str]:
@@ -24,6 +25,14 @@ def model_problems(name: str, model: ModelFile) -> list[str]:
         problems.append(f"'{name}' is quantised ({method}). Only weights in 16 or 32 bits can be merged.")
     if len(model.config.get("architectures") or []) != 1:
         problems.append(f"'{name}' does not say its architecture in config.json.")
+    layers = {int(match[2]) for match in map(LAYER.fullmatch, model.tensors) if match}
+    missing = next((layer for layer in range(layer_count(model) or 0) if layer not in layers), None)
+    if missing is not None:
+        problems.append(f"'{name}' has no layer {missing}, though its config.json says {layer_count(model)} layers.")
+    try:
+        vocabulary_of(model.folder)
+    except BaseModelError as error:
+        problems.append(f"'{name}': {error}")
     return problems
 
 
@@ -62,19 +71,31 @@ def _pair_problems(a: ModelFile, b: ModelFile, a_name: str, b_name: str, may_dif
         return [
             f"'{tied}' has one matrix for embeddings and output layer, but '{other}' has two. They cannot be merged."
         ]
-    ours, theirs = _templates(a), _templates(b)
+    views = [_templates(a), _templates(b)], [_shapes(a), _shapes(b)]
+    for ours, theirs in views if layer_count(a) == layer_count(b) else views[:1]:
+        problems = _name_problems(ours, theirs, a_name, b_name)
+        problems = problems or _size_problems(ours, theirs, (a, a_name), (b, b_name), may_differ_in_tokens)
+        if problems:
+            return problems
+    return []
+
+
+def _name_problems(ours: Shapes, theirs: Shapes, a_name: str, b_name: str) -> list[str]:
+    """Tensors that only one of them has."""
     missing = [name for name in ours if name not in theirs and not name.endswith(UNNEEDED)]
     if missing:
-        return [f"'{b_name}' lacks {len(missing)} tensors that '{a_name}' has, the first is {missing[0]}."]
+        return [f"'{b_name}' lacks {_count(missing)} that '{a_name}' has, the first is {missing[0]}."]
     extra = [name for name in theirs if name not in ours and not name.endswith(UNNEEDED)]
-    if extra:
-        return [f"'{b_name}' has {len(extra)} tensors that '{a_name}' lacks, the first is {extra[0]}."]
-    return _size_problems(ours, theirs, (a, a_name), (b, b_name), may_differ_in_tokens)
+    return [f"'{b_name}' has {_count(extra)} that '{a_name}' lacks, the first is {extra[0]}."] if extra else []
+
+
+def _count(tensors: list[str]) -> str:
+    return "1 tensor" if len(tensors) == 1 else f"{len(tensors)} tensors"
 
 
 def _size_problems(
-    ours: Mapping[str, tuple[int, ...]],
-    theirs: Mapping[str, tuple[int, ...]],
+    ours: Shapes,
+    theirs: Shapes,
     a: tuple[ModelFile, str],
     b: tuple[ModelFile, str],
     may_differ_in_tokens: bool,
@@ -122,10 +143,10 @@ def tokenizer_warnings(recipe: FullRecipe, models: Models, names: Mapping[Refere
     """Tokenizers that differ, where the recipe does not say what to do about it."""
     if recipe.has_own_tokenizer or recipe.donor not in models:
         return []
-    own, donor = _vocabulary_of(models[recipe.donor]), names[recipe.donor]
+    own, donor = vocabulary_of(models[recipe.donor].folder), names[recipe.donor]
     warnings = []
     for reference, model in models.items():
-        other = _vocabulary_of(model)
+        other = vocabulary_of(model.folder)
         count = sum(1 for token in own.keys() | other.keys() if own.get(token) != other.get(token)) if other else 0
         if own and count:
             warnings.append(
@@ -141,26 +162,17 @@ def layer_count(model: ModelFile) -> int | None:
     return next((place[key] for place in places for key in LAYER_KEYS if type(place.get(key)) is int), None)
 
 
-def _templates(model: ModelFile) -> dict[str, tuple[int, ...]]:
+def _shapes(model: ModelFile) -> Shapes:
+    return {name: tensor.shape for name, tensor in model.tensors.items()}
+
+
+def _templates(model: ModelFile) -> Shapes:
     """Shapes by name, with all layers as one."""
     return {LAYER.sub(r"\1N\3", name, count=1): tensor.shape for name, tensor in model.tensors.items()}
 
 
 def _vocabulary(model: ModelFile) -> int | None:
     return model.config.get("vocab_size") or (model.config.get("text_config") or {}).get("vocab_size")
-
-
-def _vocabulary_of(model: ModelFile) -> dict[str, int]:
-    """Tokens and their numbers from tokenizer.json; empty where the tokenizer is in another form."""
-    path = model.folder / "tokenizer.json"
-    if not path.is_file():
-        return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    vocabulary = content.get("model", {}).get("vocab")
-    added = {each["content"]: each["id"] for each in content.get("added_tokens") or []}
-    if isinstance(vocabulary, list):  # unigram: pairs of token and score
-        vocabulary = {token: index for index, (token, _) in enumerate(vocabulary)}
-    return {**(vocabulary or {}), **added}
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -93,6 +93,12 @@ def _plain(value: Any) -> Any:
 
 def _run(config: MergeConfiguration, out_dir: Path, dtype: str, emit: Emit) -> None:
     architecture = get_architecture_info(config, OPTIONS)
+    unknown = next((name for name in config.modules or {} if name not in architecture.modules), None)
+    if unknown is not None:
+        known = ", ".join(architecture.modules)
+        raise BaseModelError(
+            f"These models have no module '{unknown}'. Known: {known}. Without modules, all is merged."
+        )
     LoaderCache().setup(options=OPTIONS)
     donor = config.referenced_models()[0]
     out_config = donor.config()

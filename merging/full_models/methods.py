@@ -23,6 +23,7 @@ class FullMethod:
         min_models, max_models: how many models each slice merges, the base among them where it is not ignored.
         min_others, max_others: how many of them are not the base.
         is_base_weighted: True where the base needs the per-model parameters too.
+        divides_by_weights: True where weights that sum to zero leave no number, unless a switch turns that off.
     """
 
     name: str
@@ -33,6 +34,7 @@ class FullMethod:
     min_others: int = 0
     max_others: int | None = None
     is_base_weighted: bool = False
+    divides_by_weights: bool = False
 
     def parameter(self, name: str) -> Parameter | None:
         return next((each for each in self.parameters if each.name == name), None)
@@ -57,7 +59,7 @@ def _task_arithmetic(name: str, *more: Parameter, is_normalized: bool = False, i
 FULL_METHODS: dict[str, FullMethod] = {
     method.name: method
     for method in (
-        FullMethod("linear", (WEIGHT, normalize(True)), "ignored", is_base_weighted=True),
+        FullMethod("linear", (WEIGHT, normalize(True)), "ignored", is_base_weighted=True, divides_by_weights=True),
         FullMethod("slerp", (_t("0 is base_model, 1 the other model.", 1.0),), min_models=2, max_models=2),
         FullMethod(
             "nuslerp",
@@ -79,6 +81,7 @@ FULL_METHODS: dict[str, FullMethod] = {
             ),
             "optional",
             min_others=1,
+            divides_by_weights=True,
         ),
         FullMethod(
             "karcher",

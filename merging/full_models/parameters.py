@@ -6,6 +6,8 @@ from typing import Any
 from medley.options import unknown_key
 from merging.full_models.methods import FullMethod
 from merging.full_models.recipe import FullPart, FullRecipe, FullSource
+from merging.method import spread_problem
+from merging.plan import SMALLEST_DIVISOR
 from merging.recipes.reference import Reference
 from merging.recipes.settings import setting_problem
 
@@ -20,6 +22,7 @@ def full_parameter_problems(recipe: FullRecipe) -> list[str]:
             problems += _source_problems(source, recipe.method)
         problems += _input_problems(part, recipe.method)
         problems += _missing_problems(part, recipe.method)
+        problems += _divisor_problems(part, recipe.method) + _spread_problems(part, recipe.method)
     return list(dict.fromkeys(problems))
 
 
@@ -99,3 +102,38 @@ def _missing_problems(part: FullPart, method: FullMethod) -> list[str]:
                 f"List it among the models; {parameter.name}: 0 leaves it out."
             )
     return problems
+
+
+def _divisor_problems(part: FullPart, method: FullMethod) -> list[str]:
+    """Weights that sum to zero, where the method divides by their sum; of those that are plain numbers."""
+    if not method.divides_by_weights or not part.sources:
+        return []
+    switch = next(each for each in method.parameters if each.name.startswith("normalize"))
+    counted = [each for each in part.sources if method.is_base_weighted or each.model != part.base_model]
+    weights = [_plain_value("weight", None, each.parameters, *part.settings) for each in counted]
+    is_divided = _plain_value(switch.name, switch.default, *part.settings) is True
+    if not is_divided or None in weights or abs(sum(weights)) >= SMALLEST_DIVISOR:
+        return []
+    return [
+        f"The weights sum to 0 and {method.name} divides by their sum. Change a weight or set {switch.name}: false."
+    ]
+
+
+def _spread_problems(part: FullPart, method: FullMethod) -> list[str]:
+    """Chances of DELLA that would leave the range from 0 to 1, where they are plain numbers."""
+    names = ("density", "epsilon")
+    if not method.name.startswith("della"):
+        return []
+    pairs = [
+        [_plain_value(name, method.parameter(name).default, each.parameters, *part.settings) for name in names]
+        for each in part.sources
+        if each.model != part.base_model
+    ]
+    found = [spread_problem(*pair) for pair in pairs if None not in pair]
+    return [problem for problem in found if problem]
+
+
+def _plain_value(name: str, default: Any, *places: Mapping[str, Any]) -> Any:
+    """What the first of the places that names the parameter says, or the default; None for a gradient or filters."""
+    value = next((place[name] for place in places if name in place), default)
+    return value if isinstance(value, (int, float)) else None

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from medley.errors import ProblemsError
 from merging import merge, preflight_documents
@@ -50,6 +52,34 @@ def test_what_headers_tell_against_a_merge(tiny_base: Path, family: dict[str, st
     assert problems_of(linear(base), tmp_path / "full") == (
         f"'{tmp_path / 'full'}' exists and is not an empty folder. Choose another place; nothing is overwritten.",
     )
+
+
+def test_one_layer_or_tokenizer_that_is_not_as_the_others(
+    tiny_base: Path, family: dict[str, str], tmp_path: Path
+) -> None:
+    base, name = family["org/base"], "model.layers.1.mlp.up_proj.weight"
+
+    def model(folder: str, **changed: torch.Tensor | None) -> Path:
+        path = write_model(tiny_base, tmp_path / folder, 7)
+        tensors = weights(path) | changed
+        kept = {key: tensor for key, tensor in tensors.items() if tensor is not None}
+        save_file(kept, path / "model.safetensors", metadata={"format": "pt"})
+        return path
+
+    holey, narrow = model("holey", **{name: None}), model("narrow", **{name: torch.zeros(24, 8)})
+    assert problems_of(linear(base, str(holey))) == (f"'holey' lacks 1 tensor that 'base' has, the first is {name}.",)
+    assert problems_of(linear(base, str(narrow))) == (
+        f"{name} is 24 x 16 in 'base', but 24 x 8 in 'narrow'. Only models of one size can be merged.",
+    )
+    last = {each: None for each in weights(Path(base)) if ".layers.3." in each}
+    assert problems_of(linear(str(model("short", **last)))) == (
+        "'short' has no layer 3, though its config.json says 4 layers.",
+    )
+    for text in ("{", "[]", '{"model": {"vocab": [1]}}'):
+        (narrow / "tokenizer.json").write_text(text, encoding="utf-8")
+        assert problems_of(linear(str(narrow))) == (
+            "'narrow': its tokenizer.json is damaged. Fetch or save the model again.",
+        )
 
 
 def test_the_size_of_a_fold_into_a_base_elsewhere_is_not_known(family: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medley.errors import ParameterError, StorageError
+from medley.errors import BaseModelError, ParameterError, StorageError
 from merging import FullReport, MergeReport, merge, parse_documents
 from merging.full_models.recipe import FullRecipe
 from merging.recipes.documents import documents_to_yaml
@@ -204,6 +204,14 @@ def test_a_disk_that_fills_up_leaves_nothing(family: dict[str, str], tmp_path: P
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert str(refused.value) == "The merged weights cannot be written: File too large (os error 27)."
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_module_that_the_models_do_not_have(family: dict[str, str], tmp_path: Path) -> None:
+    models = linear(family["org/writer"])["models"]
+    with pytest.raises(BaseModelError) as refused:
+        merge({"merge_method": "linear", "modules": {"vision": {"models": models}}}, tmp_path / "out")
+    expected = "These models have no module 'vision'. Known: default. Without modules, all is merged."
+    assert str(refused.value) == expected
 
 
 def test_progress_counts_every_tensor_once(family: dict[str, str], tmp_path: Path) -> None:

@@ -109,6 +109,13 @@ def test_both_forms_of_a_reference(raw: object, expected: Reference) -> None:
             "'org/base' is merged too, because it is the base_model, and has no weight. List it among the models; "
             "weight: 0 leaves it out.",
         ),
+        ({"merge_method": "linear", "models": [{"model": "org/base"}, {"model": "org/x"}], "parameters": {"weight": 0}},
+         "The weights sum to 0 and linear divides by their sum. Change a weight or set normalize: false."),
+        ({"merge_method": "multislerp", "models": [{"model": "org/x", "parameters": {"weight": 0}}]},
+         "The weights sum to 0 and multislerp divides by their sum. Change a weight or set normalize_weights: false."),
+        ({"merge_method": "della", "parameters": {"density": 0.1}},
+         "density - epsilon and density + epsilon must lie between 0 and 1, got density 0.1 and epsilon 0.15. "
+         "Lower epsilon, or set density to 1, which drops nothing."),
         ({"models": [{"model": "org/x", "parameters": {"weight": 1}}] * 2}, "models names 'org/x' twice."),
         ({"tokenizer": {"sauce": "base"}}, "tokenizer: There is no option 'sauce'. Did you mean 'source'?"),
         ({"tokenizer": {"source": "base"}, "tokenizer_source": "base"},
