@@ -93,18 +93,19 @@ def joint_problems(adapters: Mapping[str, AdapterFile]) -> list[str]:
     """Why these adapters cannot be merged with each other: another base, revision, task or shape."""
     problems = []
     first_name, first = next(iter(adapters.items()))
+    base = first.config.base_model
+    stated = {name: each.config.revision for name, each in adapters.items() if each.config.base_model == base}
+    known_name, known = next(((name, revision) for name, revision in stated.items() if revision), (first_name, None))
     for name, adapter in list(adapters.items())[1:]:
-        bases = first.config.base_model, adapter.config.base_model
-        revisions = first.config.revision, adapter.config.revision
-        if all(bases) and bases[0] != bases[1]:
+        if base and adapter.config.base_model not in (None, base):
             problems.append(
-                f"Adapter '{first_name}' was trained on {bases[0]}, but '{name}' on {bases[1]}. "
+                f"Adapter '{first_name}' was trained on {base}, but '{name}' on {adapter.config.base_model}. "
                 "Only adapters of one base can be merged."
             )
-        elif all(revisions) and revisions[0] != revisions[1]:
+        elif known and adapter.config.revision not in (None, known):
             problems.append(
-                f"Adapter '{first_name}' was trained on revision {revisions[0]} of {bases[0]}, but '{name}' on "
-                f"{revisions[1]}. Only adapters of one base can be merged."
+                f"Adapter '{known_name}' was trained on revision {known} of {base}, but '{name}' on "
+                f"{adapter.config.revision}. Only adapters of one base can be merged."
             )
         if first.config.task_type != adapter.config.task_type:
             problems.append(

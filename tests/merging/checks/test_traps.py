@@ -107,6 +107,15 @@ def problems_beside_a_good_one(tmp_path: Path, bad: Path) -> tuple[str, ...]:
     return preflight(recipe_from_weights("linear", [(good, 1.0), (bad, 1.0)])).problems
 
 
+def test_an_adapter_that_says_no_revision_hides_no_difference_of_the_others(tmp_path: Path) -> None:
+    folders = [random_lora(tmp_path / "silent", seed=1)]
+    folders += [random_lora(tmp_path / revision, seed=2, revision=revision) for revision in ("abc", "def")]
+    models = [{"model": str(folder), "parameters": {"weight": 1}} for folder in folders]
+    assert preflight({"merge_method": "linear", "models": models}).problems == (
+        f"Adapter 'abc' was trained on revision abc of {BASE}, but 'def' on def. {ONE_BASE}",
+    )
+
+
 @pytest.mark.parametrize("trap", BY_SETTING)
 def test_a_setting_is_refused(tmp_path: Path, trap: str) -> None:
     settings, sentence = BY_SETTING[trap]
