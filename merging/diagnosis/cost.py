@@ -1,10 +1,10 @@
-"""What a merge will take: counted operations and bytes, and the seconds that one measured module makes of them.
+"""What a merge will take: counted operations and bytes, and the seconds that a few measured modules make of them.
 
 Counts are of the largest terms and right to a factor of two, which is what a person needs to know.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medley.lm.adapter_file import AdapterFile
@@ -12,10 +12,12 @@ from merging.check import Preflight
 from merging.plan import ModulePlan
 from merging.recipes.recipe import Recipe
 
-MEASURED_OPERATIONS = 3e8  # the module that is measured takes at most about so many, so that it takes some 50 ms
+MEASURED_OPERATIONS = 3e8  # the modules that are measured take about so many together, which takes some 50 ms,
+MEASURED_SHARE = 0.1  # or this share of all operations, if that is more
 EXTRA_COLUMNS, PASSES = 16, 8  # of the random projection that finds factors of a dense delta
 RULE_OPERATIONS = 40  # of an elementwise rule per entry and adapter: threshold, sign, sums
-MEASUREMENTS = 3  # of that module: the first one pays for what is loaded late, and others may be disturbed
+MEASUREMENTS = 3  # of a module at most: the first one pays for what is loaded late, and others may be disturbed
+MEASURED_SECONDS = 0.2  # after so many a module is not measured again
 DENSE_BYTES = 2_000_000_000  # dense deltas that may be in memory at once, unless one module alone takes more
 SVD_OPERATIONS = 60  # of the small singular value decomposition, times R³
 WIDE_SVD_OPERATIONS = 22  # of one decomposition of p x q, times max(p, q) · min(p, q)²
@@ -27,7 +29,7 @@ class Cost:
     """An estimate for this machine.
 
     Attributes:
-        seconds: of the merge, reading and writing included.
+        seconds: of the merge on a machine that does nothing else, reading and writing included.
         peak_bytes: of the numbers that it holds at once; the libraries themselves come on top.
         operations: counted for all modules.
         workers: how many modules are worked on at once, each on one thread.
@@ -114,21 +116,49 @@ def estimate_cost(
         found: its preflight, without problems.
         recipe: parsed.
         read_seconds: how long reading all factors just took; the merge reads, digests and writes about as much each.
-        merge_one: merges one module and throws the result away; its shortest time of three counts.
+        merge_one: merges one module and throws the result away.
         threads: that the merge may use.
     """
     adapters = list(found.adapters.values())
     needed = {plan.name: operations_of(recipe, plan, adapters) for plan in found.modules}
-    total = sum(needed.values())
-    small = [plan for plan in found.modules if needed[plan.name] <= MEASURED_OPERATIONS]
-    chosen = max(small or found.modules, key=lambda plan: needed[plan.name] if small else -needed[plan.name])
-    seconds = min(_timed(merge_one, chosen) for _ in range(MEASUREMENTS)) * total / needed[chosen.name]
+    seconds = _work_seconds(found.modules, needed, merge_one)
     workers = workers_for(recipe, found.modules, threads)
     largest = sorted((bytes_of(recipe, plan, adapters) for plan in found.modules), reverse=True)[:workers]
-    return Cost(seconds / workers + 3 * read_seconds, sum(largest), total, workers)
+    return Cost(seconds / workers + 3 * read_seconds, sum(largest), sum(needed.values()), workers)
 
 
-def _timed(merge_one: Callable[[ModulePlan], object], plan: ModulePlan) -> float:
-    started = time.perf_counter()
-    merge_one(plan)
-    return time.perf_counter() - started
+def _work_seconds(
+    plans: Sequence[ModulePlan], needed: Mapping[str, float], merge_one: Callable[[ModulePlan], object]
+) -> float:
+    """Of all modules on one thread: those of one shape take as long as the one of them that is measured.
+
+    Shapes that together need most come first. What is too much to measure is worth its operations at the pace of the
+    others: only of a few large modules, of which the cheapest is then measured alone.
+    """
+    alike: dict[tuple[int, int, float], list[ModulePlan]] = {}
+    for plan in plans:
+        alike.setdefault((plan.out_features, plan.in_features, needed[plan.name]), []).append(plan)
+    groups = sorted(alike.values(), key=lambda group: len(group) * needed[group[0].name], reverse=True)
+    total = sum(needed.values())
+    left = max(MEASURED_OPERATIONS, MEASURED_SHARE * total)
+    seconds = counted = 0.0
+    for group in groups:
+        each = needed[group[0].name]
+        if each <= left:
+            left -= each
+            counted += len(group) * each
+            seconds += len(group) * _shortest(merge_one, group[0])
+    if not counted:
+        cheapest = min(plans, key=lambda plan: needed[plan.name])
+        seconds, counted = _shortest(merge_one, cheapest), needed[cheapest.name]
+    return seconds * total / counted
+
+
+def _shortest(merge_one: Callable[[ModulePlan], object], plan: ModulePlan) -> float:
+    """The shortest of several measurements, in seconds of the processor, which others may use at the same time."""
+    times: list[float] = []
+    while len(times) < MEASUREMENTS and sum(times) < MEASURED_SECONDS:
+        started = time.thread_time()
+        merge_one(plan)
+        times.append(time.thread_time() - started)
+    return min(times)

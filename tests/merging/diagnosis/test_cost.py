@@ -1,5 +1,6 @@
 """The model of time and memory against counted operations and allocations of real merges; no clock is read."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from merging import Preflight, merge, preflight, recipe_from_weights
 from merging.diagnosis.cost import estimate_cost, operations_of, workers_for
+from merging.parallel import LARGE_BLOCK
 from merging.reading import one_thread, open_reader
 from merging.solve import DTYPES, merge_module
 from tests.merging.lora_files import random_factors, write_lora
@@ -73,7 +75,7 @@ def allocated_peak(work: Callable[[], object]) -> int:
     events = sorted(seen.profiler.kineto_results.events(), key=lambda event: event.start_ns())
     held = highest = 0
     for event in events:
-        if event.name() == "[memory]":
+        if event.name() == "[memory]" and abs(event.nbytes()) != LARGE_BLOCK:  # which is asked for and never touched
             held += event.nbytes()
             highest = max(highest, held)
     return highest
@@ -101,15 +103,31 @@ def test_the_peak_is_within_a_factor_of_two_of_what_a_merge_allocates(tmp_path: 
         assert 0.5 < estimate_cost(found, found.recipe, 0.0, lambda plan: None).peak_bytes / peak < 2
 
 
-def test_the_module_that_is_measured_is_the_largest_that_is_quick(tmp_path: Path) -> None:
+def test_a_module_of_each_shape_is_measured(tmp_path: Path) -> None:
     shapes = {"model.layers.0.a": (40, 30), "model.layers.0.b": (90, 70), "model.layers.0.c": (4000, 4000)}
     folder = write_lora(tmp_path / "a", {name: random_factors(*shape, 40, 1) for name, shape in shapes.items()})
     found = preflight(recipe_from_weights("linear", [(folder, 1.0)]))
     measured: list[str] = []
     cost = estimate_cost(found, found.recipe, 2.0, lambda plan: measured.append(plan.name))
-    assert measured == ["model.layers.0.c"] * 3  # 12 · 8000 · 40² + 60 · 40³ = 1.6e8
+    assert measured == [f"model.layers.0.{name}" for name in "cba" for _ in range(3)]  # that which needs most first
     assert cost.operations == 12.0 * (70 + 160 + 8000) * 40**2 + 3 * 60 * 40**3
     assert 6.0 <= cost.seconds < 6.1  # three times the reading, and next to nothing for a merge that does nothing
+
+
+def test_what_is_measured_stays_a_small_part_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven modules of one shape, whose time counts seven times, and one that alone would be two thirds of it all."""
+    found = checked(tmp_path, "ties in delta", (96, 64), (4, 4))
+    *many, large = (replace(plan, out_features=2000, in_features=1000) for plan in found.modules)
+    large = replace(large, out_features=5000, in_features=6000)
+    measured: list[str] = []
+    monkeypatch.setattr(time, "thread_time", lambda: 0.125 * len(measured))  # every module takes an eighth of a second
+    needed = [operations_of(found.recipe, plan, list(found.adapters.values())) for plan in (many[0], large)]
+    found = replace(found, modules=(*many, large))
+    cost = estimate_cost(found, found.recipe, 0.0, lambda plan: measured.append(plan.name))
+    assert measured == [many[0].name] * 2  # the second ends after a quarter of a second, which is enough
+    assert cost.seconds == pytest.approx(0.125 * (7 + needed[1] / needed[0]))
+    estimate_cost(replace(found, modules=(large,)), found.recipe, 0.0, lambda plan: measured.append(plan.name))
+    assert measured[2:] == [large.name] * 2
 
 
 def test_dense_modules_are_worked_on_by_as_many_threads_as_memory_allows(tmp_path: Path) -> None:

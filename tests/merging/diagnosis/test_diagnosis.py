@@ -126,6 +126,6 @@ def test_it_reads_each_adapter_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(reading.Reader, "factors", counted)
     diagnose(of("linear", two(tmp_path)))
-    measured = read[4:]  # the module that is merged three times to be timed
+    measured = read[4:]  # a module of each shape is merged three times to be timed
     assert sorted(read[:4]) == sorted(f"{i}:{name}" for i in (0, 1) for name in SHAPES)
-    assert len(measured) == 6
+    assert len(measured) == 2 * 3 * 2
