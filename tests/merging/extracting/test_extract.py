@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from medley.errors import IncompatibleError, ProblemsError
 from merging import ExtractOptions, extract_adapter, extract_preflight
+from merging.extracting.model_difference import difference
 from merging.numerics.adaptive_svd import for_energy, largest, squared_norm
 from tests.merging.tuned_models import (
     WEIGHTS,
@@ -58,6 +59,26 @@ def test_a_matrix_of_low_rank_is_as_good_as_one_of_full_rank(held: int, wanted: 
     assert error <= best * 1.02 + 1e-6 * float(torch.linalg.matrix_norm(matrix))
     columns = spectrum.left_basis
     torch.testing.assert_close(columns.T @ columns, torch.eye(columns.shape[1]).double(), atol=1e-5, rtol=0)
+
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@pytest.mark.parametrize("after", FLOATS)
+@pytest.mark.parametrize("before", FLOATS)
+def test_what_only_a_cast_changed_is_no_difference(before: torch.dtype, after: torch.dtype) -> None:
+    weight = torch.randn(8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    first, second = weight.to(before), weight.to(after)
+    assert difference(first, first.to(after)) is None
+    assert difference(second.to(before), second) is None
+    changed = second + torch.eye(8).to(after)
+    assert difference(first, changed).diagonal().tolist() == pytest.approx([1.0] * 8, abs=0.1)
+
+
+def test_a_difference_is_rounded_once() -> None:
+    """1 + 2^-40 is a number of float64 alone; rounded first, it would be no other than 1."""
+    before, after = torch.ones(2, 2, dtype=torch.float64), torch.full((2, 2), 1 + 2**-40, dtype=torch.float64)
+    assert difference(before, after).tolist() == [[2**-40] * 2] * 2
 
 
 def test_energy_takes_the_smallest_rank_and_stops_at_the_most() -> None:
