@@ -15,6 +15,7 @@ from medley.lm.adapter_file import (
     MODEL_DTYPE_BYTES,
     TensorInfo,
     check_finite_file,
+    every_key,
     read_header,
     read_json_object,
 )
@@ -87,22 +88,11 @@ def _config_problems(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[str]
     elif not isinstance(settings[MODEL_CONFIG].get("model_type"), str):
         yield f"{MODEL_CONFIG} does not say which kind of model it is ('model_type')."
     for name, content in settings.items():
-        for key, value in _walk(content):
+        for key, value in every_key(content):
             if key in CODE_KEYS and value:
                 yield f"{name} has '{key}', which makes transformers import code. Remove the key."
             if key.endswith(("_implementation", "_implementation_internal")) and "/" in str(value):
                 yield f"{name} asks for a kernel to be fetched ('{key}'). Remove the key."
-
-
-def _walk(content: Any) -> Iterator[tuple[str, Any]]:
-    """Every key and value of nested JSON, depth first."""
-    if isinstance(content, dict):
-        for key, value in content.items():
-            yield key, value
-            yield from _walk(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _walk(value)
 
 
 def _set_problems(folder: Path, shards: list[str]) -> Iterator[str]:

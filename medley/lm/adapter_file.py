@@ -15,7 +15,14 @@ from medley.lm.adapter_schema import hub_id
 from medley.lm.module_patterns import resolve_patterns
 from medley.lm.module_targets import check_targets
 from medley.lm.safetensors_header import MAX_SHOWN_PROBLEMS, MODEL_DTYPE_BYTES, TensorInfo, read_header
-from medley.lm.strict_files import file_sha256, label_of, open_regular, raise_problems, read_json_object
+from medley.lm.strict_files import (
+    every_key,
+    file_sha256,
+    label_of,
+    open_regular,
+    raise_problems,
+    read_json_object,
+)
 
 __all__ = [
     "CONFIG_FILE",
@@ -27,6 +34,7 @@ __all__ = [
     "TensorInfo",
     "check_finite",
     "check_finite_file",
+    "every_key",
     "file_sha256",
     "hub_id",
     "open_adapter",

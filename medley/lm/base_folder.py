@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medley.errors import BaseModelError, ProblemsError
+from medley.lm.strict_files import every_key
 
 SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 CHUNK_BYTES = 1 << 20
@@ -86,7 +87,7 @@ def _code_problems(folder: Path, config: dict[str, Any]) -> Iterator[str]:
         yield f"The base contains code ({', '.join(scripts[:3])}); Medley never runs a model's own code."
     for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
         content = config if name == "config.json" else _read_json(folder / name)
-        for key, value in _walk(content):
+        for key, value in every_key(content):
             if key == "auto_map" and value:
                 yield f"{name} names code to run (auto_map); Medley never runs a model's own code."
             if key.endswith(("_implementation", "_implementation_internal")) and "/" in str(value):
@@ -127,14 +128,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BaseModelError(f"{path} must hold a JSON object.")
     return content
-
-
-def _walk(content: Any) -> Iterator[tuple[str, Any]]:
-    """Every key and value of nested JSON, depth first."""
-    if isinstance(content, dict):
-        for key, value in content.items():
-            yield key, value
-            yield from _walk(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _walk(value)

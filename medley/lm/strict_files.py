@@ -9,6 +9,7 @@ import json
 import math
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -80,6 +81,17 @@ def parse_json_object(data: bytes, label: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise AdapterFormatError(f"{label} must hold a JSON object, found {type(value).__name__}.")
     return value
+
+
+def every_key(content: Any) -> Iterator[tuple[str, Any]]:
+    """Every key of nested JSON with its value, depth first."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield key, value
+            yield from every_key(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from every_key(value)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from medley.options import unknown_key
 from merging.full_models.methods import FullMethod
-from merging.full_models.recipe import FullPart, FullRecipe, FullSource
+from merging.full_models.recipe import FullPart, FullRecipe
 from merging.method import spread_problem
 from merging.plan import SMALLEST_DIVISOR
+from merging.recipes.placed_settings import settings_problems, source_problems
 from merging.recipes.reference import Reference
-from merging.recipes.settings import setting_problem
 
 
 def full_parameter_problems(recipe: FullRecipe) -> list[str]:
@@ -17,35 +16,13 @@ def full_parameter_problems(recipe: FullRecipe) -> list[str]:
     problems: list[str] = []
     for part in recipe.parts():
         for parameters in part.settings:
-            problems += _setting_problems(parameters, recipe.method, "")
+            problems += settings_problems(parameters, recipe.method)
         for source in part.sources:
-            problems += _source_problems(source, recipe.method)
+            problems += source_problems(source.parameters, recipe.method, f"'{source.model.text}': ")
         problems += _input_problems(part, recipe.method)
         problems += _missing_problems(part, recipe.method)
         problems += _divisor_problems(part, recipe.method) + _spread_problems(part, recipe.method)
     return list(dict.fromkeys(problems))
-
-
-def _setting_problems(parameters: Mapping[str, Any], method: FullMethod, where: str) -> list[str]:
-    problems = []
-    for name, setting in parameters.items():
-        parameter = method.parameter(name)
-        if parameter is None:
-            known = [each.name for each in method.parameters]
-            hint = unknown_key(str(name), known).partition("'. ")[2] if known else "It has none."
-            problems.append(f"{where}{method.name} has no parameter '{name}'. {hint}")
-            continue
-        problem = setting_problem(parameter, setting)
-        problems += [where + problem] if problem else []
-    return problems
-
-
-def _source_problems(source: FullSource, method: FullMethod) -> list[str]:
-    where = f"'{source.model.text}': "
-    shared = [each.name for each in method.parameters if each.scope == "global" and each.name in source.parameters]
-    problems = [f"{where}{name} holds for the whole merge. Move it to the recipe's own parameters." for name in shared]
-    own = {name: setting for name, setting in source.parameters.items() if name not in shared}
-    return problems + _setting_problems(own, method, where)
 
 
 def _input_problems(part: FullPart, method: FullMethod) -> list[str]:

@@ -1,54 +1,29 @@
 """The parameters of a recipe against its method: known, in range, at the right place, and none missing."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from medley.options import unknown_key
-from merging.method import DENSITY, Method
+from merging.method import DENSITY
+from merging.recipes.placed_settings import settings_problems, source_problems
 from merging.recipes.recipe import Recipe, Slice
-from merging.recipes.settings import setting_problem
 
 LARGEST = 1e6  # squares of larger weights leave the range of float32, and singular values then say nothing
 WITHOUT_EFFECT = ("int8_mask",)  # saves memory in mergekit and changes no result
+LIMITS: dict[str, Any] = {"largest": LARGEST, "idle": WITHOUT_EFFECT}
 
 
 def parameter_problems(recipe: Recipe) -> list[str]:
     """Everything that is wrong with the parameters and the number of inputs, one sentence each."""
     problems = [
-        problem for shared in recipe.shared_parameters for problem in _setting_problems(shared, recipe.method, "")
+        problem for shared in recipe.shared_parameters for problem in settings_problems(shared, recipe.method, **LIMITS)
     ]
     problems += _count_problems(recipe)
     problems += _density_problems(recipe)
     for each in recipe.slices:
-        problems += _setting_problems(each.parameters, recipe.method, "")
+        problems += settings_problems(each.parameters, recipe.method, **LIMITS)
         for source in each.sources:
-            problems += _source_problems(source.parameters, recipe.method, f"'{source.model}': ")
+            problems += source_problems(source.parameters, recipe.method, f"'{source.model}': ", **LIMITS)
         problems += _missing_problems(recipe, each)
     return problems
-
-
-def _setting_problems(parameters: Mapping[str, Any], method: Method, where: str) -> list[str]:
-    problems = []
-    for name, setting in parameters.items():
-        parameter = method.parameter(name)
-        if parameter is not None:
-            problem = setting_problem(parameter, setting, largest=LARGEST)
-            problems += [where + problem] if problem else []
-        elif name not in WITHOUT_EFFECT:
-            problems.append(where + _unknown_parameter(str(name), method))
-    return problems
-
-
-def _source_problems(parameters: Mapping[str, Any], method: Method, where: str) -> list[str]:
-    for_all = [each.name for each in method.parameters if each.scope == "global" and each.name in parameters]
-    problems = [f"{where}{name} holds for the whole merge. Move it to the recipe's own parameters." for name in for_all]
-    own = {name: setting for name, setting in parameters.items() if name not in for_all}
-    return problems + _setting_problems(own, method, where)
-
-
-def _unknown_parameter(name: str, method: Method) -> str:
-    hint = unknown_key(name, [each.name for each in method.parameters]).partition("'. ")[2]
-    return f"{method.name} has no parameter '{name}'. {hint}"
 
 
 def _count_problems(recipe: Recipe) -> list[str]:
