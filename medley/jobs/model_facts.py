@@ -1,7 +1,6 @@
 """What the registry notes of a full model that we made or took in: read from its files before they are published."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +35,7 @@ def _digest(path: Path) -> str | None:
 
 def _template_hash(folder: Path) -> str | None:
     """sha256 of the chat template's text, wherever it is kept, as `medley.lm.load.template_hash` has it."""
-    template = None
-    if (folder / "tokenizer_config.json").is_file():
-        template = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
-    if (folder / "chat_template.jinja").is_file():
-        template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    if isinstance(template, list):  # older files name several
-        template = next((each["template"] for each in template if each.get("name") == "default"), None)
+    from medley.lm.base_folder import template_text
+
+    template = template_text(folder)
     return hashlib.sha256(template.encode()).hexdigest() if template else None

@@ -81,6 +81,21 @@ def weights_digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
+def template_text(folder: Path) -> str | None:
+    """The text of the folder's chat template, wherever it is kept; None where there is none.
+
+    Raises:
+        BaseModelError: tokenizer_config.json cannot be read.
+    """
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8", errors="replace") or None
+    template = _read_json(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):  # older files name several
+        named = (each for each in template if isinstance(each, dict) and each.get("name") == "default")
+        template = next((each.get("template") for each in named), None)
+    return template if isinstance(template, str) and template else None
+
+
 def _code_problems(folder: Path, config: dict[str, Any]) -> Iterator[str]:
     scripts = sorted(path.name for path in folder.rglob("*.py"))
     if scripts:

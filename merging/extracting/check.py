@@ -11,6 +11,7 @@ from typing import Any
 
 from medley.errors import ParameterError, UserError
 from medley.lm.base_facts import EMBEDDINGS
+from medley.lm.base_folder import template_text
 from medley.lm.model_tensors import FLOAT_BYTES, StoredTensor, list_tensors
 from merging.check import BYTES_OF, NAME_OF, place_problems, space_problems
 from merging.extracting.options import ExtractOptions
@@ -87,13 +88,13 @@ def extract_preflight(
     opened = []
     for role, folder in (("base", base), ("model", model)):
         try:
-            opened.append((_read_config(role, folder), list_tensors(folder)))
+            opened.append((_read_config(role, folder), list_tensors(folder), template_text(folder)))
         except UserError as error:
             problems.append(str(error))
     problems += options.problems()
     if problems or len(opened) < 2:
         return ExtractPreflight(tuple(problems))
-    (base_config, base_tensors), (model_config, model_tensors) = opened
+    (base_config, base_tensors, base_template), (model_config, model_tensors, model_template) = opened
     problems += _config_problems(base_config, model_config)
     is_tied = bool(base_config.get("tie_word_embeddings", OUTPUT_LAYER not in base_tensors))
     base_tensors, model_tensors = _relevant(base_tensors, is_tied), _relevant(model_tensors, is_tied)
@@ -101,6 +102,9 @@ def extract_preflight(
     more_problems, warnings = _shape_findings(base_tensors, model_tensors, options.others)
     problems += more_problems
     warnings += _config_warnings(base_config, model_config) + _dtype_warnings(base_tensors, model_tensors)
+    if model_template not in (None, base_template):
+        told = "The model has a chat template of its own, which the adapter does not carry: prompts get the base's."
+        warnings.append(told)
     if problems:
         return ExtractPreflight(tuple(problems), tuple(warnings), base_tensors, model_tensors)
     return _outlook(base_tensors, model_tensors, options, out_dir, warnings, is_tied)

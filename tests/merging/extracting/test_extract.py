@@ -90,6 +90,20 @@ def test_energy_takes_the_smallest_rank_and_stops_at_the_most() -> None:
     assert for_energy(matrix, 0.96, 5, torch.Generator().manual_seed(0), total=total).rank == 5
 
 
+def test_a_chat_template_of_the_models_own_is_told(tiny_base: Path, tmp_path: Path) -> None:
+    """The weights were tuned for other prompts than those that the base's template makes."""
+    model = fine_tuned(tiny_base, tmp_path / "tuned", shake_linears)
+    assert extract_preflight(tiny_base, model, ExtractOptions()).warnings == ()
+    (model / "chat_template.jinja").write_text("{{ messages }}")
+    told = "The model has a chat template of its own, which the adapter does not carry: prompts get the base's."
+    assert extract_preflight(tiny_base, model, ExtractOptions()).warnings == (told,)
+    (model / "chat_template.jinja").unlink()
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    template = [{"name": "tools", "template": "x"}, {"name": "default", "template": "{{ messages }}"}]
+    (model / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": template}))
+    assert extract_preflight(tiny_base, model, ExtractOptions()).warnings == (told,)
+
+
 def test_a_difference_of_low_rank_comes_back_whole(tiny_base: Path, tmp_path: Path) -> None:
     def change(name: str, tensor: torch.Tensor) -> torch.Tensor:
         if "q_proj" not in name and "down_proj" not in name:
