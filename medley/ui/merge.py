@@ -76,11 +76,13 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
         shown = merge_form.sliders(values[0], values[1 : 1 + MAX_INPUTS])
         choices = gr.Dropdown(merge_form.adapter_choices(workspace, values[0]), value=values[0])
         job = [] if workspace.is_read_only else merge_job.resume(workspace, query_value(request, "job"))
-        notice = merge_form.recipe_notice(workspace, request)
-        return [choices, *shown, *values[1 + MAX_INPUTS :], *merge_form.look(workspace, *values), notice, *job]
+        looked = merge_form.look(workspace, *values)
+        if notice := merge_form.recipe_notice(workspace, request):
+            looked[0] = markup.section("Preflight", notice)
+        return [choices, *shown, *values[1 + MAX_INPUTS :], *looked, *job]
 
     watched = [] if workspace.is_read_only else panel.watched
-    loaded = page.load(load, None, [*form.inputs, *quick, panel.notice, *watched], **QUIET)
+    loaded = page.load(load, None, [*form.inputs, *quick, *watched], **QUIET)
     loaded.then(merge_form.show_method, [form.adapters, form.method, form.space], [when, *form.groups,
                 form.space, form.variant, form.seed, *form.weights], **QUIET)  # fmt: skip
     loaded.then(**draw)

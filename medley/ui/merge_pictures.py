@@ -56,9 +56,11 @@ def blanks(text: str) -> tuple[str, str, str]:
     return blank(text), markup.section("What a rank keeps", blank(text)), markup.section("Where they act", blank(text))
 
 
-def _nothing(text: str) -> list[Any]:
+def _nothing(text: str, space: str = "") -> list[Any]:
+    """No pictures, and a slider that rests; but in a compressed space a rank may be what is missing."""
     likeness, spectrum, layers = blanks(text)
-    return [likeness, spectrum, gr.Slider(interactive=False), layers, ESTIMATE_LATER, Spectrum()]
+    slider = gr.Slider(interactive=space == COMPRESSED)
+    return [likeness, spectrum, slider, layers, ESTIMATE_LATER, Spectrum()]
 
 
 def draw(workspace: Workspace, kind: str, *values: Any) -> list[Any]:
@@ -67,7 +69,7 @@ def draw(workspace: Workspace, kind: str, *values: Any) -> list[Any]:
         return _nothing(NOT_CHOSEN)
     found, _ = attempt(lambda: plan(workspace, read(values)))
     if found is None or found.findings.problems:  # what is wrong stands in the preflight
-        return _nothing(REFUSED)
+        return _nothing(REFUSED, values[-3])
     diagnosis, problem = attempt(lambda: diagnosis_of(found))
     if diagnosis is None:
         return [problem, *_nothing(REFUSED)[1:]]

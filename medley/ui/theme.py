@@ -69,7 +69,9 @@ SETTINGS: dict[str, tuple[str, str | None]] = {  # Gradio's name of it: in light
     "section_header_text_size": ("15px", None),
 }
 
-# A click on anything with data-copy copies it; a fold or a tab never loses the page's place.
+# A click on anything with data-copy copies it. A number typed beside a slider stays within it, and an empty field is the
+# number before: Gradio would refuse either, and then move the slider without an event, so that plan and recipe would not
+# follow.
 HEAD = """
 <meta name="referrer" content="no-referrer">
 <script>
@@ -79,6 +81,18 @@ document.addEventListener('click', (event) => {
   const done = () => { source.classList.add('m-copied'); setTimeout(() => source.classList.remove('m-copied'), 1200); };
   if (navigator.clipboard) { navigator.clipboard.writeText(source.dataset.copy).then(done, () => {}); }
 });
+const sliderOf = (field) => field.type === 'number' && field.closest('.block')?.querySelector('input[type=range]');
+document.addEventListener('input', (event) => {
+  const typed = event.target, value = typed.valueAsNumber;
+  if (!sliderOf(typed)) { return; }
+  if (isNaN(value)) { event.stopImmediatePropagation(); return; }
+  const within = Math.min(Math.max(value, Math.min(typed.min, 0)), typed.max);
+  if (within !== value) { typed.value = within; }
+}, true);
+document.addEventListener('blur', (event) => {
+  const slider = sliderOf(event.target);
+  if (slider && event.target.value === '') { event.target.value = slider.value; }
+}, true);
 </script>
 """
 

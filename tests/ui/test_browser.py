@@ -151,7 +151,13 @@ def merge_by_clicking(tab: Watched, pictures: Path) -> None:
     page = tab.open("merge?adapters=sums-short=0.7%2Bother=0.3")
     page.locator("#merge-pictures .m-heat").wait_for(timeout=LONG_S)
     page.locator("#merge-recipe").get_by_text("weight: 0.7").wait_for()
-    assert field(page, "number input for sums-short").input_value() == "0.7"
+    weight = field(page, "number input for sums-short")
+    for typed, taken in (("7", "2"), ("0.7", "0.7"), ("", "0.7")):  # what is shown is what the recipe says
+        weight.fill(typed)
+        weight.blur()
+        assert weight.input_value() == taken
+        page.locator("#merge-recipe").get_by_text(f"weight: {float(taken)}").wait_for()
+    assert page.locator(".toast-body").count() == 0
     page.get_by_label("What they write").check()
     page.locator("#merge-pictures").get_by_text("Shared output directions").wait_for()
     field(page, "number input for Cut every module to rank").fill("3")
