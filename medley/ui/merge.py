@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from medley.ui import markup, merge_blend, merge_form, merge_guide, merge_job, merge_pictures
+from medley.ui import markup, merge_address, merge_blend, merge_form, merge_guide, merge_job, merge_pictures
 from medley.ui.address import put_query
 from medley.ui.controls import NO_RESET, control
 from medley.ui.merge_form import MAX_INPUTS, parameters_of
@@ -62,17 +62,19 @@ def build(page: gr.Blocks, workspace: Workspace) -> None:
             findings = gr.HTML(markup.section("Preflight", READING), elem_id="merge-findings")
             pictures = _build_pictures()
             recipe = gr.HTML(elem_id="merge-recipe")
-    blend, method_name = gr.Textbox(visible=False), gr.Textbox(visible=False)
-    quick = [findings, recipe, blend, method_name]
+    address = [gr.Textbox(visible=False) for _ in merge_address.KEPT]
+    quick = [findings, recipe, *address]
     draw = _listen(workspace, form, when, quick, pictures, panel.estimate)
-    for each in (blend, method_name):
-        each.change(None, [blend, method_name], None, js=put_query(["adapters", "method"]), api_visibility="private")
+    for each in address:
+        each.change(
+            None, address, None, js=put_query([*merge_address.KEPT, merge_address.GONE]), api_visibility="private"
+        )
     merge_blend.listen(workspace, preview, form.inputs, panel.notice)
     if not workspace.is_read_only:
         merge_job.listen(workspace, panel, form.inputs)
 
     def load(request: gr.Request) -> list[Any]:
-        values = merge_form.values_from_address(workspace, request)
+        values = merge_address.values_from_address(workspace, request)
         shown = merge_form.sliders(values[0], values[1 : 1 + MAX_INPUTS])
         choices = gr.Dropdown(merge_form.adapter_choices(workspace, values[0]), value=values[0])
         job = [] if workspace.is_read_only else merge_job.resume(workspace, query_value(request, "job"))

@@ -13,7 +13,6 @@ from medley.ui.merge_guide import DEFAULT_SPACE, method_html, space_choices, spa
 from medley.ui.numbers import count_text, size_text
 from medley.ui.workspace import Workspace, attempt, query_value, shown
 from merging import METHODS, Parameter
-from merging.guidance import DEFAULT_METHOD
 from merging.method import SPACES
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from merging import Recipe
 
 MAX_INPUTS = 8
+KEYS = {"rank": "auto", "space": DEFAULT_SPACE, "variant": "mergekit", "seed": 0}  # with their defaults
 ALONE = "One adapter alone is only weighed or thinned out. Choose another to blend them."
 
 
@@ -38,24 +38,6 @@ def adapter_choices(workspace: Workspace, chosen: Sequence[str]) -> list[str]:
 def default_weight(method: str, count: int) -> float:
     """A neutral start: shares that sum to 1 for an average, the adapters as they are for a sum."""
     return round(1 / count, 2) if method == "linear" and count else 1.0
-
-
-def values_from_address(workspace: Workspace, request: gr.Request | None) -> list[Any]:
-    """Form values that the address asks for: `recipe=` a version's recipe, or `adapters=a=0.6+b=0.4` and `method=`."""
-    if reference := query_value(request, "recipe"):
-        values = attempt(lambda: values_of_recipe(workspace, reference))[0]
-        if values is not None:
-            return values
-    from medley.jobs import parse_pane
-
-    method = query_value(request, "method")
-    method = method if method in METHODS else DEFAULT_METHOD
-    text = query_value(request, "adapters").replace(",", "+").replace(" ", "+")
-    parts = (attempt(lambda: parse_pane(text))[0] or []) if text else []
-    parts = [(ref, weight) for ref, weight in parts if workspace.registry.exists(ref)][:MAX_INPUTS]
-    is_weighed = "=" in text
-    weights = [weight if is_weighed else default_weight(method, len(parts)) for _, weight in parts]
-    return form_values([ref for ref, _ in parts], weights, method, {}, {})
 
 
 def form_values(
@@ -200,22 +182,23 @@ def plan(workspace: Workspace, recipe: "Recipe") -> "MergePlan":
 
 
 def look(workspace: Workspace, *values: Any) -> list[str]:
-    """Preflight, YAML, and the adapters and method for the address. Reads headers only, so it follows every slider."""
+    """Preflight, YAML, and adapters, method and settings for the address. Reads headers only, so it follows sliders."""
     adapters, method = values[0] or [], values[1 + MAX_INPUTS]
     if not adapters:
         has_any = bool(workspace.names("adapter"))
         text = "Choose two or more adapters on the left." if has_any else "Train or import two adapters first."
         next_html = "" if has_any else markup.button_link("train", "Train an adapter")
-        return [markup.section("Preflight", markup.empty("Nothing to merge yet", text, next_html)), "", "", ""]
+        return [markup.section("Preflight", markup.empty("Nothing to merge yet", text, next_html)), "", "", "", ""]
     recipe, problem = attempt(lambda: read(values))
     if recipe is None:
-        return [markup.section("Preflight", problem), "", "", method]
+        return [markup.section("Preflight", problem), "", "", method, ""]
     findings = shown(lambda: findings_html(plan(workspace, recipe)))
     return [
         markup.section("Preflight", findings),
         recipe_html(recipe.to_yaml()),
         blend_text(adapters, values[1 : 1 + MAX_INPUTS]),
         method,
+        settings_text(recipe),
     ]
 
 
@@ -229,6 +212,18 @@ def recipe_html(yaml: str) -> str:
 def blend_text(adapters: Sequence[str], weights: Sequence[float]) -> str:
     """The adapters with their weights as the address has them: "pirate=0.6+lists=0.4"."""
     return "+".join(f"{name}={weight:g}" for name, weight in zip(adapters, weights, strict=False))
+
+
+def settings_text(recipe: "Recipe") -> str:
+    """The settings that are not at their defaults: "density:0.5,normalize:false,space:delta,rank:8"."""
+    own = {each.name: recipe.parameters.get(each.name, each.default) for each in parameters_of(recipe.merge_method)}
+    turned = {
+        each.name: own[each.name] for each in parameters_of(recipe.merge_method) if own[each.name] != each.default
+    }
+    keys = {"rank": recipe.rank.text, "space": recipe.named_space or DEFAULT_SPACE, "variant": recipe.variant,
+            "seed": recipe.seed}  # fmt: skip
+    turned |= {name: keys[name] for name, default in KEYS.items() if keys[name] != default}
+    return ",".join(f"{name}:{str(value).lower()}" for name, value in turned.items())
 
 
 def findings_html(found: "MergePlan") -> str:

@@ -69,9 +69,8 @@ SETTINGS: dict[str, tuple[str, str | None]] = {  # Gradio's name of it: in light
     "section_header_text_size": ("15px", None),
 }
 
-# A click on anything with data-copy copies it. A number typed beside a slider stays within it, and an empty field is the
-# number before: Gradio would refuse either, and then move the slider without an event, so that plan and recipe would not
-# follow.
+# A click on anything with data-copy copies it. A number typed beside a slider stays within it, and an empty field is
+# the number before: Gradio would refuse either, and then move the slider without an event that plan and recipe follow.
 HEAD = """
 <meta name="referrer" content="no-referrer">
 <script>

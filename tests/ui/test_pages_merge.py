@@ -13,7 +13,7 @@ import yaml
 from hub import Parent
 from medley.errors import ParameterError, ProblemsError, RecipeError
 from medley.jobs.job import Job
-from medley.ui import merge_form, merge_job
+from medley.ui import merge_address, merge_form, merge_job
 from medley.ui.merge_form import MAX_INPUTS
 from medley.ui.workspace import Workspace
 from merging import METHODS, parse_recipe
@@ -40,12 +40,13 @@ def test_the_form_makes_the_recipe_of_the_command_line() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_works_with_its_defaults(workspace: Workspace, adapters: tuple, method: str) -> None:
-    findings, yaml, blend, name = merge_form.look(workspace, *values(BOTH, [0.5, 0.5], method))
+    findings, yaml, blend, name, settings = merge_form.look(workspace, *values(BOTH, [0.5, 0.5], method))
     assert 'role="alert"' not in findings, findings
     assert f"merge_method: {method}" in yaml
     saved = re.search(r'download="recipe.yaml" href="data:application/yaml;charset=utf-8,([^"]+)"', yaml)[1]
     assert parse_recipe(unquote(saved)) == merge_form.read(values(BOTH, [0.5, 0.5], method))
     assert (blend, name) == ("left=0.5+right=0.5", method)
+    assert settings == ("t:0.5" if method == "slerp" else "")  # the one parameter without a default
 
 
 def test_only_what_a_method_listens_to_is_shown() -> None:
@@ -155,7 +156,7 @@ def test_a_merge_becomes_a_version(workspace: Workspace, adapters: tuple) -> Non
     assert panes == ["base", "left%3Av1", "right%3Av1", "both%3Av1"]
     assert not timer.active
     request = SimpleNamespace(query_params={"recipe": "both"})
-    again = merge_form.values_from_address(workspace, request)
+    again = merge_address.values_from_address(workspace, request)
     assert again[:3] == [["left:v1", "right:v1"], 0.5, 0.5]
     assert merge_form.recipe_notice(workspace, request) == ""
     assert merge_form.read(again).merge_method == "linear"
@@ -220,8 +221,38 @@ def test_a_merge_without_a_name_or_leave_is_refused(
     ],
 )
 def test_the_address_fills_the_form(workspace: Workspace, adapters: tuple, query: dict, expected: list) -> None:
-    filled = merge_form.values_from_address(workspace, SimpleNamespace(query_params=query))
+    filled = merge_address.values_from_address(workspace, SimpleNamespace(query_params=query))
     assert [*filled[:3], filled[1 + MAX_INPUTS]] == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "own", "settings"),
+    [
+        ("ties", {"density": 0.25, "normalize": False, "space": "delta", "rank": "8"},
+         "density:0.25,normalize:false,rank:8,space:delta"),
+        ("ties", {"rescale": True, "lambda": -0.5, "rank": "energy:0.99", "variant": "paper"},
+         "rescale:true,lambda:-0.5,rank:energy:0.99,variant:paper"),
+        ("dare_ties", {"seed": 7, "space": "compressed", "rank": "3"}, "rank:3,space:compressed,seed:7"),
+        ("karcher", {"max_iter": 20, "tol": 1e-7}, "max_iter:20,tol:1e-07"),
+        ("slerp", {"t": 0.25}, "t:0.25"),
+    ],
+)  # fmt: skip
+def test_a_reload_brings_every_setting_back(
+    workspace: Workspace, adapters: tuple, method: str, own: dict, settings: str
+) -> None:
+    form = values(BOTH, [0.6, 0.4], method, **own)
+    _, _, blend, name, text = merge_form.look(workspace, *form)
+    assert text == settings
+    query = {"adapters": blend, "method": name, "settings": text}
+    again = merge_address.values_from_address(workspace, SimpleNamespace(query_params=query))
+    assert merge_form.read(again) == merge_form.read(form)
+
+
+def test_settings_that_mean_nothing_stay_at_their_defaults(workspace: Workspace, adapters: tuple) -> None:
+    nonsense = "density:9,normalize:perhaps,lambda,space:outer,variant:mine,seed:-1,seed,nothing:1,<script>:2"
+    query = {"adapters": "left=1+right=1", "method": "ties", "settings": nonsense}
+    read = merge_form.read(merge_address.values_from_address(workspace, SimpleNamespace(query_params=query)))
+    assert read == merge_form.read(values(BOTH, [1.0, 1.0], "ties"))
 
 
 def test_a_recipe_that_the_form_cannot_show_is_said(workspace: Workspace, adapters: tuple) -> None:
