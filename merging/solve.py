@@ -22,6 +22,7 @@ from merging.numerics.row_blocks import squared_distance, sum_of_squares
 from merging.numerics.written import distance, norm_and_rounding, written_error
 from merging.plan import ModulePlan
 from merging.recipes.recipe import RankRule, Recipe
+from merging.report import ModuleReport
 from merging.spaces.chosen import shared_space, space_stack
 from merging.spaces.compressed import energy_held
 from merging.spaces.shared import SharedSpace
@@ -237,7 +238,12 @@ def _merge_factors(recipe: Recipe, plan: ModulePlan, inputs: Inputs, dtype: torc
 
 
 def _cut(rule: RankRule, spectrum: Spectrum, dtype: torch.dtype, *, tied: int = 0) -> Merged:
-    """The spectrum cut to the rank rule's rank and cast."""
+    (b, a), cut = cut_spectrum(rule, spectrum, dtype)
+    return Merged(_at_least_rank_one(b, a), cut.rank, cut.energy_kept, cut.error, cut.norm, tied)
+
+
+def cut_spectrum(rule: RankRule, spectrum: Spectrum, dtype: torch.dtype) -> tuple[Factors, ModuleReport]:
+    """The factors of a spectrum cut to the rank rule's rank and cast, and how far they are off."""
     rank = spectrum.rank
     if rule.kind == "at_most":
         rank = min(rank, int(rule.value))
@@ -247,7 +253,7 @@ def _cut(rule: RankRule, spectrum: Spectrum, dtype: torch.dtype, *, tied: int = 
     b, a = (factor.to(dtype) for factor in cut)
     size = float(spectrum.values.norm())
     error = written_error(spectrum, cut, (b, a)) / size if size else 0.0
-    return Merged(_at_least_rank_one(b, a), rank, spectrum.energy(rank), error, size, tied)
+    return (b, a), ModuleReport(rank, spectrum.energy(rank), error, size)
 
 
 def _at_least_rank_one(b: Tensor, a: Tensor) -> Factors:

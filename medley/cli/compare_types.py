@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medley.cli.flags import flags_from, given
-from medley.cli.follow import follow, must_be_done, report_start
+from medley.cli.follow import background_option, follow, must_be_done, report_start
 from medley.cli.output import json_option, print_json, size_text
 from trainers.trial_options import TrialOptions
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     help="Text file on whose paragraphs or lines forgetting is measured; a small one of ours when not given.",
 )
 @click.option("--show", metavar="REPORT", help="Show a report that is there already, and train nothing.")
-@click.option("--background", is_flag=True, help="Return at once; the job goes on.")
+@background_option
 @json_option
 @flags_from(TrialOptions)
 def compare_types(

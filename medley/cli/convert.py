@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medley.cli.dry_run import dry_run_option, show_findings
 from medley.cli.flags import flags_from, given
-from medley.cli.follow import submit
-from medley.cli.output import json_option, print_facts, print_json, size_text
-from medley.errors import ProblemsError
+from medley.cli.follow import background_option, submit
+from medley.cli.output import json_option
 from merging.converting.options import ConvertOptions
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @click.argument("adapter", metavar="NAME")
 @click.option("--to", "kind", type=click.Choice(["lora"]), default="lora", help="What to make. Default lora.")
 @click.option("--name", help="Name of the new adapter; a dry run needs none.")
-@click.option("--dry-run", is_flag=True, help="Only check and estimate; nothing is written.")
-@click.option("--background", is_flag=True, help="Return at once; the job goes on.")
+@dry_run_option
+@background_option
 @json_option
 @flags_from(ConvertOptions)
 def convert(
@@ -59,28 +59,14 @@ def report(plan: "ConvertPlan", *, as_json: bool) -> None:
         ProblemsError: the conversion would be refused.
     """
     found = plan.findings
-    facts = {"adapter": plan.adapter.label, "base": plan.base.label if plan.base else plan.adapter.base}
-    warnings = [*plan.warnings, *([] if found else [NOT_SEEN])]
-    if as_json:
-        print_json({**facts, **(found.to_mapping() if found else {"problems": []}), "warnings": warnings})
-    else:
-        for warning in warnings:
-            click.echo(f"Warning: {warning}")
-    if found is not None and not (found.problems or as_json):
-        print_facts(
-            {
-                **facts,
-                "kind": found.kind.word,
-                "modules": len(found.modules),
-                "largest rank": max(found.rank_plan.values(), default=0),
-                "dtype": found.dtype,
-                "at most": size_text(found.estimated_bytes),
-            }
-        )
-    if found is not None and found.problems:
-        raise ProblemsError("the conversion", found.problems)
-    if found is not None and not as_json:
-        click.echo("\nNothing stands in the way of this conversion.")
+    show_findings(
+        found,
+        "conversion",
+        inputs={"adapter": plan.adapter.label, "base": plan.base.label if plan.base else plan.adapter.base},
+        facts=lambda: {"kind": found.kind.word, "modules": len(found.modules)},
+        warnings=[*plan.warnings, *([] if found else [NOT_SEEN])],
+        as_json=as_json,
+    )
 
 
 NOT_SEEN = "The base cannot be looked at yet; the job compares shapes before it downloads any weights."

@@ -6,7 +6,7 @@ import click
 
 from medley.cli.data_look import check, overlap, preview, show
 from medley.cli.data_mix import mix
-from medley.cli.follow import submit
+from medley.cli.follow import background_option, submit
 from medley.cli.output import json_option
 from medley.cli.versions import print_versions
 from medley.corpus.report import PROVENANCE
@@ -38,7 +38,7 @@ def list_datasets(limit: int, show_all: bool, as_json: bool) -> None:
 @click.option("--max-rows", type=click.IntRange(min=1), help="Read at most so many rows.")
 @click.option("--licence", help="Licence of the rows, kept with the dataset.")
 @click.option("--provenance", type=click.Choice(PROVENANCE), help="Who wrote the answers; unknown when not given.")
-@click.option("--background", is_flag=True, help="Return at once; the job goes on.")
+@background_option
 @json_option
 def import_(source: str, name: str, background: bool, as_json: bool, **settings: object) -> None:
     """Read a .json, .jsonl, .csv, .tsv, .txt or .parquet file, or a Hub dataset, into clean rows."""

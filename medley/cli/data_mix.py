@@ -2,7 +2,7 @@
 
 import click
 
-from medley.cli.follow import submit
+from medley.cli.follow import background_option, submit
 from medley.cli.output import json_option
 
 
@@ -12,7 +12,7 @@ from medley.cli.output import json_option
 @click.option("--replay", multiple=True, metavar="NAME=SHARE", help="Share of all rows, against forgetting.")
 @click.option("--rows", type=click.IntRange(min=1), help="Train rows; as many as the shares allow when not given.")
 @click.option("--seed", default=0, help="Decides which rows are drawn. Default 0.")
-@click.option("--background", is_flag=True, help="Return at once; the job goes on.")
+@background_option
 @json_option
 def mix(
     sources: tuple[str, ...], name: str, replay: tuple[str, ...], rows: int | None, seed: int, background: bool,

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medley.cli.dry_run import dry_run_option, show_findings
 from medley.cli.flags import flags_from, given
-from medley.cli.follow import submit
-from medley.cli.output import count_of, json_option, print_facts, print_json, size_text
-from medley.errors import ProblemsError
+from medley.cli.follow import background_option, submit
+from medley.cli.output import count_of, json_option
 from merging.extracting.options import ExtractOptions
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--base", help="Registered base; that of a registered model, or the bundled one, when not given.")
 @click.option("--name", help="Name of the new adapter; a dry run needs none.")
-@click.option("--dry-run", is_flag=True, help="Only check and estimate; nothing is written.")
-@click.option("--background", is_flag=True, help="Return at once; the job goes on.")
+@dry_run_option
+@background_option
 @json_option
 @flags_from(ExtractOptions)
 def extract(
@@ -58,29 +58,17 @@ def report(plan: "ExtractPlan", *, as_json: bool) -> None:
         ProblemsError: the extraction would be refused.
     """
     found = plan.findings
-    warnings = [*plan.warnings, *(found.warnings if found else [NOT_AT_HAND])]
-    if as_json:
-        known = found.to_mapping() if found else {"problems": []}
-        print_json({"base": plan.base.label, "model": plan.model.label, **known, "warnings": warnings})
-    else:
-        for warning in warnings:
-            click.echo(f"Warning: {warning}")
-    if found is not None and not (found.problems or as_json):
-        print_facts(
-            {
-                "base": plan.base.label,
-                "model": plan.model.label,
-                "linear weights": len(found.linears),
-                "others": f"{count_of(len(found.others), 'tensor')}, {plan.options.others} if changed",
-                "largest rank": max(found.rank_plan.values(), default=0),
-                "dtype": found.dtype,
-                "at most": size_text(found.estimated_bytes),
-            }
-        )
-    if found is not None and found.problems:
-        raise ProblemsError("the extraction", found.problems)
-    if found is not None and not as_json:
-        click.echo("\nNothing stands in the way of this extraction.")
+    show_findings(
+        found,
+        "extraction",
+        inputs={"base": plan.base.label, "model": plan.model.label},
+        facts=lambda: {
+            "linear weights": len(found.linears),
+            "others": f"{count_of(len(found.others), 'tensor')}, {plan.options.others} if changed",
+        },
+        warnings=[*plan.warnings, *(found.warnings if found else [NOT_AT_HAND])],
+        as_json=as_json,
+    )
 
 
 NOT_AT_HAND = "Not both models can be looked at yet; the job compares them before it downloads any weights."

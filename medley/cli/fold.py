@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medley.cli.follow import submit
+from medley.cli.dry_run import dry_run_option
+from medley.cli.follow import background_option, submit
 from medley.cli.merge import parse_input
 from medley.cli.output import base_text, json_option, print_facts, print_json, print_table, size_text
 from medley.errors import ParameterError, ProblemsError
@@ -26,8 +27,8 @@ UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 @click.option("--dtype", type=click.Choice(DTYPES), help="Number type of the model; the base's when not given.")
 @click.option("--shard-size", default="5GB", help="Largest weights file, such as 500MB. Default 5GB.")
 @click.option("--untie", is_flag=True, help="Give the output layer weights of its own where an adapter needs it.")
-@click.option("--dry-run", is_flag=True, help="Only check and estimate; nothing is written.")
-@click.option("--background", is_flag=True, help="Return at once; the job goes on.")
+@dry_run_option
+@background_option
 @json_option
 def fold(
     arguments: tuple[str, ...],

@@ -27,6 +27,9 @@ SHOWN_METRICS = {  # the few numbers that tell how each trainer goes -> what sta
 }
 
 
+background_option = click.option("--background", is_flag=True, help="Return at once; the job goes on.")
+
+
 def submit(spec: "JobSpec", *, in_background: bool, as_json: bool) -> "Job":
     """Queue a job and report it: at once with `in_background`, else when it has ended. The job as it then is.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medley.cli.flags import flags_from, given
-from medley.cli.follow import submit
+from medley.cli.follow import background_option, submit
 from medley.cli.output import json_option, print_table
 from trainers.weight_options import WeightOptions
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--data", required=True, help="SFT dataset in the registry, with an eval split.")
 @click.option("--name", required=True, help="Name of the merged adapter.")
 @click.option("--base", help="Registered base; the one that the adapters name when not given.")
-@click.option("--background", is_flag=True, help="Return at once; the job goes on.")
+@background_option
 @json_option
 @flags_from(WeightOptions)
 def learn_weights(

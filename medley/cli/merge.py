@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medley.cli.dry_run import dry_run_option
 from medley.cli.flags import given
-from medley.cli.follow import submit
+from medley.cli.follow import background_option, submit
 from medley.cli.merge_flags import MergeCommand, method_flags
 from medley.cli.merge_plan import show_plan
 from medley.cli.output import json_option
@@ -45,8 +46,8 @@ WHOLE = 0.9995  # what is shown as 100.0 %
     type=click.Choice(["float32", "float16", "bfloat16"]),
     help="Number type of the result; the widest of the inputs when not given.",
 )
-@click.option("--dry-run", is_flag=True, help="Only check and estimate; nothing is written.")
-@click.option("--background", is_flag=True, help="Return at once; the job goes on.")
+@dry_run_option
+@background_option
 @json_option
 @method_flags
 def merge(

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from medley.cli.flags import FoldedCommand, flags_from, given
-from medley.cli.follow import submit
+from medley.cli.follow import background_option, submit
 from medley.cli.output import json_option
 from medley.cli.train_plan import presets, show_plan
 from trainers import PRESETS, TRAINERS, Trainer, preset
@@ -34,7 +34,6 @@ START = {  # what an adapter to start from is, by its role in the lineage
     "reference": "Adapter to continue from, as it is shaped; it is the frozen reference too, in place of the base.",
 }
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show memory, time and recipe; start nothing.")
-background_option = click.option("--background", is_flag=True, help="Return at once; the job goes on.")
 
 
 def trainer_command(trainer: Trainer) -> click.Command:

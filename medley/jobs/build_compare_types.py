@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medley.errors import NotFoundError, ParameterError
+from medley.errors import NotFoundError
 from medley.jobs.bases import find_base
 from medley.jobs.build import ProblemList, check_output_name
 from medley.jobs.device import likely_device
 from medley.jobs.spec import JobSpec, plain
+from medley.jobs.train_checks import find_measured_data
 from medley.options import from_mapping
 
 if TYPE_CHECKING:
-    from hub import Registry, Version
+    from hub import Registry
 
 GENERAL_TEXT = Path(__file__).resolve().parents[2] / "examples" / "general.txt"
 
@@ -45,7 +46,7 @@ def compare_types_spec(
     problems = ProblemList()
     problems.attempt(check_output_name, registry, name, "report")
     base_version = problems.attempt(find_base, registry, base)
-    data_version = problems.attempt(_find_data, registry, data)
+    data_version = problems.attempt(find_measured_data, registry, data, "Types are compared on")
     chosen = problems.attempt(from_mapping, TrialOptions, options or {})
     text = problems.attempt(_general, general)
     problems.report("the comparison")
@@ -58,16 +59,6 @@ def compare_types_spec(
         "device": likely_device(chosen.device),
     }
     return JobSpec("compare-types", f"Compare {', '.join(chosen.types)} on {data_version.label}", params, name)
-
-
-def _find_data(registry: "Registry", ref: str) -> "Version":
-    version = registry.get(ref, "dataset")
-    kind, splits = version.metadata.get("kind", "sft"), version.metadata.get("splits")
-    if kind != "sft":
-        raise ParameterError(f"Types are compared on sft data, but '{ref}' is {kind} data. Choose another dataset.")
-    if splits and not splits.get("eval"):
-        raise ParameterError(f"'{ref}' has no eval split to measure on. Import it again with an eval share.")
-    return version
 
 
 def _general(path: Path | None) -> dict[str, Any]:

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from medley.errors import ParameterError
 from medley.jobs.bases import find_base
 from medley.jobs.build import ProblemList
 from medley.jobs.build_merge import merge_spec
 from medley.jobs.device import likely_device
 from medley.jobs.spec import JobSpec, plain
+from medley.jobs.train_checks import find_measured_data
 from medley.options import from_mapping
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def learn_weights_spec(
 
     problems = ProblemList()
     chosen = problems.attempt(from_mapping, WeightOptions, options or {})
-    data_version = problems.attempt(_find_data, registry, data)
+    data_version = problems.attempt(find_measured_data, registry, data, "Weights are learned from")
     if len(set(adapters)) < 2 or len(set(adapters)) < len(adapters):
         problems.found.append("Weights are learned for two or more adapters, each named once.")
     recipe = recipe_from_weights("task_arithmetic", [(each, 1.0) for each in dict.fromkeys(adapters)])
@@ -65,13 +65,3 @@ def _find_base(registry: "Registry", base: str | None, merged: JobSpec) -> "Vers
     """The named base, or the one whose Hub id the adapters carry."""
     inputs = merged.params["inputs"].values()
     return find_base(registry, base or next((each["base"] for each in inputs if each["base"]), None))
-
-
-def _find_data(registry: "Registry", ref: str) -> "Version":
-    version = registry.get(ref, "dataset")
-    kind, splits = version.metadata.get("kind", "sft"), version.metadata.get("splits")
-    if kind != "sft":
-        raise ParameterError(f"Weights are learned from sft data, but '{ref}' is {kind} data. Choose another dataset.")
-    if splits and not splits.get("eval"):
-        raise ParameterError(f"'{ref}' has no eval split to measure on. Import it again with an eval share.")
-    return version

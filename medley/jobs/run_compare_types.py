@@ -39,17 +39,15 @@ def run(work: JobWork) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     settings = _settings(params)
     write_report(folder / REPORT_FILE, rows, settings)
-    version = work.registry.publish(
+    return work.register(
         "report",
-        work.spec.output_name,
         folder,
         base=identity_of(base)[0],
         base_revision=identity_of(base)[1],
         parents=[Parent(base.id, "base"), Parent(data.id, "data")],
         recipe=_recipe_text(work, settings),
-        metadata={"report": REPORT_TYPE, "types": list(options.types), "job": work.job.id},
+        facts={"report": REPORT_TYPE, "types": list(options.types)},
     )
-    return version.id
 
 
 def _settings(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,17 +56,15 @@ def _register(work: JobWork, folder: Path, base: "Version | None", facts: Mappin
     work.emit("progress", step=1, total=1, text="Registering")
     source = work.spec.params["adapter"]
     parents = [Parent(source["version"], "input")] if "version" in source else []
-    version = work.registry.publish(
+    return work.register(
         "adapter",
-        work.spec.output_name,
         folder,
         base=source["base"],
         base_revision=source["base_revision"],
         parents=[*parents, *([Parent(base.id, "base")] if base else [])],
         recipe=recipe_text(work.spec.params),
-        metadata={**adapter_facts(folder), **facts, "job": work.job.id},
+        facts={**adapter_facts(folder), **facts},
     )
-    return version.id
 
 
 def recipe_text(params: Mapping[str, Any]) -> str:

@@ -56,17 +56,15 @@ def _register(work: JobWork, folder: Path, base: "Version", report: "ExtractRepo
     work.emit("progress", step=1, total=1, text="Registering")
     model, (base_id, base_revision) = work.spec.params["model"], identity_of(base)
     inputs = [Parent(model["version"], "input")] if model.get("version", base.id) != base.id else []
-    version = work.registry.publish(
+    return work.register(
         "adapter",
-        work.spec.output_name,
         folder,
         base=base_id,
         base_revision=base_revision,
         parents=[Parent(base.id, "base"), *inputs],
         recipe=recipe_text(work),
-        metadata={**adapter_facts(folder), **_metadata(base, report), "job": work.job.id},
+        facts={**adapter_facts(folder), **_metadata(base, report)},
     )
-    return version.id
 
 
 def recipe_text(work: JobWork) -> str:

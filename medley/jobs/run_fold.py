@@ -57,9 +57,8 @@ def _publish(work: JobWork, base: "Version", out_dir: Path, report: "FoldReport"
     inputs = work.spec.params["inputs"]
     known = [work.registry.get(each["version"]).metadata if "version" in each else {} for each in inputs]
     licence = common([each.get("licence") for each in known])
-    version = work.registry.publish(
+    return work.register(
         "model",
-        work.spec.output_name,
         out_dir,
         base=base.base,
         base_revision=base.base_revision,
@@ -68,7 +67,7 @@ def _publish(work: JobWork, base: "Version", out_dir: Path, report: "FoldReport"
             *(Parent(each["version"], "input") for each in inputs if "version" in each),
         ],
         recipe=(out_dir / "recipe.yaml").read_text(encoding="utf-8"),
-        metadata={
+        facts={
             **model_facts(out_dir),
             "trainer": "fold",
             "method": "fold",
@@ -76,10 +75,8 @@ def _publish(work: JobWork, base: "Version", out_dir: Path, report: "FoldReport"
             "base_weights_digest": base.metadata.get("weights_digest"),
             "notes": list(report.warnings),
             **({"licence": licence} if licence else {}),
-            "job": work.job.id,
         },
     )
-    return version.id
 
 
 def recipe_text(params: Mapping[str, Any], base: str, revision: str | None) -> str:

@@ -16,14 +16,12 @@ def run(work: JobWork) -> str:
     shutil.rmtree(out_dir, ignore_errors=True)
     report = _import(work, out_dir)
     work.emit("progress", step=1, total=1, text="Registering")
-    version = work.registry.publish(
+    return work.register(
         "dataset",
-        work.spec.output_name,
         out_dir,
         recipe=recipe_text(work),
-        metadata={**report.facts(), "job": work.job.id},
+        facts=report.facts(),
     )
-    return version.id
 
 
 def _import(work: JobWork, out_dir: Path) -> "ImportReport":

@@ -55,17 +55,15 @@ def merge_and_register(
     work.emit("progress", step=1, total=1, text="Registering")
     base, revision = _base_of(work, documents[-1], params)
     about = model_facts(out_dir) if makes == "model" else adapter_facts(out_dir)
-    version = work.registry.publish(
+    return work.register(
         makes,
-        work.spec.output_name,
         out_dir,
         base=base,
         base_revision=revision,
         parents=[*_parents(params), *parents],
         recipe=documents_to_yaml(documents),
-        metadata={**_metadata(work, adapters, report, makes), **about, **(facts or {}), "job": work.job.id},
+        facts={**_metadata(work, adapters, report, makes), **about, **(facts or {})},
     )
-    return version.id
 
 
 def _check_before_download(work: JobWork, documents: "Sequence[Document]", adapters: Mapping[str, str]) -> None:

@@ -19,15 +19,13 @@ def run(work: JobWork) -> str:
     ]
     report = mix_datasets(sources, out_dir, rows=params["rows"], seed=params["seed"], emit=work.emit_or_stop)
     work.emit("progress", step=1, total=1, text="Registering")
-    version = work.registry.publish(
+    return work.register(
         "dataset",
-        work.spec.output_name,
         out_dir,
         parents=[Parent(each["id"], "replay" if each["is_replay"] else "data") for each in params["sources"]],
         recipe=recipe_text(work),
-        metadata={**report.facts(), "job": work.job.id},
+        facts=report.facts(),
     )
-    return version.id
 
 
 def recipe_text(work: JobWork) -> str:

@@ -90,17 +90,15 @@ def _publish(
     from hub import Parent
 
     work.emit("progress", step=result.steps, total=result.steps, text="Registering")
-    version = work.registry.publish(
+    return work.register(
         "adapter",
-        work.spec.output_name,
         result.adapter_dir,
         base=identity_of(base)[0],
         base_revision=identity_of(base)[1],
         parents=[Parent(version.id, role) for role, version in parents],
         recipe=recipe_text(work.spec),
-        metadata={**_metadata(work, result, base, data), **_reference(work, base, parents), "job": work.job.id},
+        facts={**_metadata(work, result, base, data), **_reference(work, base, parents)},
     )
-    return version.id
 
 
 def _reference(work: JobWork, base: "Version", parents: list[tuple[str, "Version"]]) -> dict[str, str]:

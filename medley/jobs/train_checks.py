@@ -127,3 +127,21 @@ def find_data(registry: "Registry", ref: str, kinds: Sequence[str], trainer: str
             f"{trainer} learns from {wanted} data, but '{ref}' is {found} data. Choose another dataset."
         )
     return version
+
+
+def find_measured_data(registry: "Registry", ref: str, purpose: str) -> "Version":
+    """The sft dataset to learn from, with an eval split to measure on.
+
+    Args:
+        purpose: for sentences, for example "Weights are learned from".
+
+    Raises:
+        ParameterError: it is data of another kind, or has no eval split.
+    """
+    version = registry.get(ref, "dataset")
+    kind, splits = version.metadata.get("kind", "sft"), version.metadata.get("splits")
+    if kind != "sft":
+        raise ParameterError(f"{purpose} sft data, but '{ref}' is {kind} data. Choose another dataset.")
+    if splits and not splits.get("eval"):
+        raise ParameterError(f"'{ref}' has no eval split to measure on. Import it again with an eval share.")
+    return version

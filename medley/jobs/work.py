@@ -1,6 +1,6 @@
 """What a runner (run_train, run_merge, run_import) is given, and how it learns that it should stop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from medley.jobs.job import Job
 from medley.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
-    from hub import Registry, Version
+    from hub import Parent, Registry, Version
 
 
 class JobStopped(BaseException):
@@ -49,6 +49,34 @@ class JobWork:
         if self.should_stop():
             raise JobStopped
         self.emit(kind, **fields)
+
+    def register(
+        self,
+        kind: str,
+        folder: Path,
+        *,
+        recipe: str,
+        facts: Mapping[str, Any],
+        base: str | None = None,
+        base_revision: str | None = None,
+        parents: "Sequence[Parent]" = (),
+    ) -> str:
+        """The id of the version that the job has made; arguments as for `Registry.publish`.
+
+        Args:
+            facts: for the metadata, which also names the job.
+        """
+        version = self.registry.publish(
+            kind,
+            self.spec.output_name,
+            folder,
+            base=base,
+            base_revision=base_revision,
+            parents=parents,
+            recipe=recipe,
+            metadata={**facts, "job": self.job.id},
+        )
+        return version.id
 
     def input(self, version_id: str) -> "Version":
         """An input version, its files compared with their digests.

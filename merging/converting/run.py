@@ -25,13 +25,12 @@ from merging.converting.check import ConvertPreflight, Source, convert_preflight
 from merging.converting.options import ConvertOptions
 from merging.converting.report import FILE_NAME, ConvertReport
 from merging.numerics.dense_module import factor_dense
-from merging.numerics.lowrank import decompose, rank_for_energy
-from merging.numerics.written import written_error
+from merging.numerics.lowrank import decompose
 from merging.parallel import dense_workers, in_order
 from merging.reading import one_thread
 from merging.recipes.recipe import RankRule, parse_rank
 from merging.report import ModuleReport
-from merging.solve import DTYPES
+from merging.solve import DTYPES, cut_spectrum
 from merging.staging import staged_folder
 
 FACTORS = {  # kind -> its exact factors
@@ -137,17 +136,7 @@ def _parts_of(source: Source, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 
 def cut_factors(factors: Factors, rule: RankRule, dtype: torch.dtype) -> tuple[Factors, ModuleReport]:
     """The best factors of B·A in `dtype` by the rank rule ("auto" is the numerical rank), and how far they are off."""
-    spectrum = decompose(factors[0].double(), factors[1].double())
-    rank = spectrum.rank
-    if rule.kind == "at_most":
-        rank = min(rank, int(rule.value))
-    elif rule.kind == "energy" and rank:
-        rank = rank_for_energy(spectrum.values, rule.value)
-    cut = spectrum.factors(rank)
-    b, a = cut[0].to(dtype), cut[1].to(dtype)
-    size = float(spectrum.values.norm())
-    error = written_error(spectrum, cut, (b, a)) / size if size else 0.0
-    return (b, a), ModuleReport(rank, spectrum.energy(rank), error, size)
+    return cut_spectrum(rule, decompose(factors[0].double(), factors[1].double()), dtype)
 
 
 def _write(staging: Path, found: ConvertPreflight, factors: Mapping[str, Factors], saved: Mapping[str, Tensor]) -> None:
