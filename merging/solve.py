@@ -124,6 +124,8 @@ def module_energies(recipe: Recipe, plan: ModulePlan, inputs: Inputs) -> list[fl
             if is_compressed
             else weighted_sum(inputs.factors, coefficients)
         )
+    elif recipe.method.family == "factor":
+        spectrum = weighted_sum([_averaged(recipe, *_touching(inputs))], [1.0])
     else:
         spectrum = weighted_sum(inputs.factors, inputs.weights)
     return spectrum.values.square().tolist() if spectrum else []
@@ -222,19 +224,30 @@ def _dense_spectrum(rule: _Rule, merged: Tensor, total: float) -> Spectrum:
 
 def _merge_factors(recipe: Recipe, plan: ModulePlan, inputs: Inputs, dtype: torch.dtype) -> Merged:
     """`concat` is exact but for the cast; `factor` is compared with the sum that it stands for."""
-    touching = [index for index, (b, _) in enumerate(inputs.factors) if b.shape[1]]
-    factors, weights = [inputs.factors[index] for index in touching], [inputs.weights[index] for index in touching]
+    factors, weights, scales = _touching(inputs)
     is_approximate = recipe.method.family == "factor"
     exact = stack(factors, weights) if is_approximate or dtype == torch.float32 else None
     if is_approximate:
-        scales = [inputs.scales[index] for index in touching]
-        factors = [(b / scale, a) for (b, a), scale in zip(factors, scales, strict=True)]
-        weights = [weight * scale for weight, scale in zip(weights, scales, strict=True)]
-    b, a = recipe.method.function()(factors, weights=weights)
+        b, a = _averaged(recipe, factors, weights, scales)
+    else:
+        b, a = recipe.method.function()(factors, weights=weights)
     exact = exact or (b, a)  # beside 16 bits, rounding in float32 is nothing
     b, a = b.to(dtype), a.to(dtype)
     size, moved = (norm(exact), distance(exact, (b, a))) if is_approximate else norm_and_rounding(exact, (b, a))
     return Merged((b, a), b.shape[1], 1.0, moved / size if size else 0.0, size)
+
+
+def _touching(inputs: Inputs) -> tuple[list[Factors], list[float], list[float]]:
+    """Factors, weights and scales of the adapters that change the module."""
+    touching = [index for index, (b, _) in enumerate(inputs.factors) if b.shape[1]]
+    return tuple([values[index] for index in touching] for values in (inputs.factors, inputs.weights, inputs.scales))
+
+
+def _averaged(recipe: Recipe, factors: Sequence[Factors], weights: Sequence[float], scales: Sequence[float]) -> Factors:
+    """What `factor` makes of scaled factors: their scales go to the weights, as in peft."""
+    plain = [(b / scale, a) for (b, a), scale in zip(factors, scales, strict=True)]
+    scaled = [weight * scale for weight, scale in zip(weights, scales, strict=True)]
+    return recipe.method.function()(plain, weights=scaled)
 
 
 def _cut(rule: RankRule, spectrum: Spectrum, dtype: torch.dtype, *, tied: int = 0) -> Merged:

@@ -47,6 +47,17 @@ def test_the_curve_is_what_the_merge_then_keeps(tmp_path: Path, method: str, key
         assert report.error == pytest.approx((1 - curve[1]) ** 0.5, rel=1e-3, abs=1e-6)
 
 
+def test_the_curve_of_factor_is_that_of_what_it_makes(tmp_path: Path) -> None:
+    """Not of the sum that it stands for, which its cross terms are as large as."""
+    models = [(random_lora(tmp_path / f"{seed}", seed=seed, lora_alpha=3), 0.5) for seed in (1, 2)]
+    recipe = recipe_from_weights("factor", models)
+    merge(recipe, tmp_path / "out")
+    squares = torch.zeros(4, dtype=torch.float64)
+    for delta in dense_deltas(tmp_path / "out").values():
+        squares += torch.linalg.svdvals(delta).square()[:4]
+    assert energy_by_rank(recipe) == pytest.approx((squares.cumsum(0) / squares.sum())[:2].tolist(), rel=1e-6)
+
+
 def test_the_curve_of_nothing_is_empty(tmp_path: Path) -> None:
     folders = [random_lora(tmp_path / name, seed=1) for name in "ab"]
     assert energy_by_rank(recipe_from_weights("task_arithmetic", [(folders[0], 1.0), (folders[1], -1.0)])) == []
