@@ -1,7 +1,7 @@
 """Pure maths and one runner: LoRA adapters in, one adapter out, without loading their base model.
 
-`METHODS` is the table of methods. Adding one: a file `merging/methods/<name>.py` with its function, and a line here.
-Nothing in this file imports torch; `merge`, `preflight` and the others are loaded when they are first asked for.
+`METHODS` is the table of methods. Adding one: a file `merging/methods/<name>.py` with its function, and a row here.
+Nothing in this file imports torch; `merge`, `preflight` and the others in public.py are loaded when first asked for.
 """
 
 import importlib
@@ -19,6 +19,7 @@ from merging.method import (
     normalize,
     rescale,
 )
+from merging.public import HOME_OF
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -244,43 +245,10 @@ METHODS: dict[str, Method] = {
     )
 }
 
-_HOME_OF = {  # no file is named like what it offers: the package's attribute would then be the file
-    "merge": "merging.steps",
-    "convert_adapter": "merging.converting.run",
-    "convert_preflight": "merging.converting.check",
-    "ConvertOptions": "merging.converting.options",
-    "ConvertReport": "merging.converting.report",
-    "extract_adapter": "merging.extracting.run",
-    "extract_preflight": "merging.extracting.check",
-    "ExtractOptions": "merging.extracting.options",
-    "ExtractReport": "merging.extracting.report",
-    "MergeReport": "merging.report",
-    "preflight": "merging.check",
-    "Preflight": "merging.check",
-    "Recipe": "merging.recipes.recipe",
-    "parse_recipe": "merging.recipes.parse",
-    "parse_documents": "merging.recipes.documents",
-    "preflight_documents": "merging.steps_check",
-    "FullRecipe": "merging.full_models.recipe",
-    "FullReport": "merging.full_models.report",
-    "FullPreflight": "merging.full_models.check",
-    "recipe_from_weights": "merging.recipes.shorthand",
-    "similarity": "merging.diagnosis.spectrum",
-    "energy_by_rank": "merging.diagnosis.spectrum",
-    "diagnose": "merging.diagnosis.diagnosis",
-    "Diagnosis": "merging.diagnosis.diagnosis",
-    "module_weights": "merging.live_sum",
-    "fold": "merging.folding.run",
-    "plan_fold": "merging.folding.plan",
-    "FoldInput": "merging.folding.plan",
-    "FoldPlan": "merging.folding.plan",
-    "FoldReport": "merging.folding.run",
-}
-
-__all__ = ["METHODS", "Method", "Parameter", *_HOME_OF]
+__all__ = ["METHODS", "Method", "Parameter", *HOME_OF]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name not in HOME_OF:
         raise AttributeError(f"module 'merging' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME_OF[name]), name)
+    return getattr(importlib.import_module(HOME_OF[name]), name)
