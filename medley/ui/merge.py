@@ -15,6 +15,10 @@ from merging import METHODS
 from merging.guidance import DEFAULT_METHOD
 
 INTRO = "Blend adapters of one base into a new one. Nothing is loaded but the adapters, and the error is known exactly."
+SWITCHED_OFF = (
+    "Merging is switched off here. Download the recipe and run it where your adapters are: "
+    "medley merge recipe.yaml --name NAME."
+)
 READING = '<p class="m-quiet">Looking at the adapters.</p>'
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -147,6 +151,7 @@ def _build_result(workspace: Workspace) -> merge_job.MergePanel:
         gr.HTML(markup.heading("4. What comes out"))
         name = gr.Textbox(label="Name of the merge", info="Small letters, digits, dots and dashes.",
                           placeholder="pirate-lists", max_lines=1, visible=not workspace.is_read_only)  # fmt: skip
+        gr.HTML(markup.notice("plain", SWITCHED_OFF) if workspace.is_read_only else "")
         estimate = gr.HTML(merge_pictures.ESTIMATE_LATER, elem_id="merge-estimate")
         with gr.Row(elem_classes="m-actions"):
             merge = gr.Button("Merge", variant="primary", visible=not workspace.is_read_only, elem_id="merge-start")

@@ -7,13 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
 
+import gradio as gr
 import pytest
 import yaml
 
 from hub import Parent
 from medley.errors import ParameterError, ProblemsError, RecipeError
 from medley.jobs.job import Job
-from medley.ui import merge_address, merge_form, merge_job
+from medley.ui import merge, merge_address, merge_form, merge_job
 from medley.ui.merge_form import MAX_INPUTS
 from medley.ui.workspace import Workspace
 from merging import METHODS, parse_recipe
@@ -196,6 +197,16 @@ def test_other_jobs_of_the_page_end_with_their_own_next_steps(
     assert "whole:v1 is made in 2 s." in shown
     assert re.findall(r'href="\./(\w+)', shown) == ["compare", "registry", "train", "publish"]
     assert "Fold left into tiny: done in 2 s. The model is in the folder" in merge_job.result_html(workspace, job)
+
+
+def test_a_visitor_is_told_what_to_do_instead_of_a_button(workspace: Workspace, read_only: Workspace) -> None:
+    def shown(of: Workspace) -> list[str]:
+        with gr.Blocks() as page:
+            merge.build(page, of)
+        return [str(block.value) for block in page.blocks.values() if isinstance(block, gr.HTML)]
+
+    assert len([text for text in shown(read_only) if merge.SWITCHED_OFF in text]) == 1
+    assert not any(merge.SWITCHED_OFF in text for text in shown(workspace))
 
 
 def test_a_merge_without_a_name_or_leave_is_refused(
