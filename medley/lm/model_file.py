@@ -24,6 +24,8 @@ SIDE_FILES = (  # what a model needs beside its weights; nothing else of a folde
     "generation_config.json",
     "tokenizer.json",
     "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -36,6 +38,9 @@ SIDE_FILES = (  # what a model needs beside its weights; nothing else of a folde
     "LICENSE",
     "LICENSE.txt",
     "LICENSE.md",
+    "NOTICE",
+    "NOTICE.txt",
+    "NOTICE.md",
 )
 
 

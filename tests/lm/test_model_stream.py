@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from hub.allow_list import TOKENIZER
 from medley.errors import BaseModelError
 from medley.lm.model_file import NewTensor, open_model
 from medley.lm.model_stream import read_blocks, write_weights
@@ -40,6 +41,13 @@ def test_a_tensor_in_two_files_and_a_damaged_file(tmp_path: Path) -> None:
     (base / "more.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     with pytest.raises(BaseModelError, match=r"^more.safetensors is not a readable safetensors file: "):
         open_model(base)
+
+
+def test_every_tokenizer_that_can_be_published_goes_along_with_a_model(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    for name in (*TOKENIZER, "NOTICE"):
+        (base / name).touch()
+    assert {*TOKENIZER, "NOTICE"} <= set(open_model(base).side_files)
 
 
 def test_a_folder_with_its_weights_twice(tmp_path: Path) -> None:
