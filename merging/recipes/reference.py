@@ -1,6 +1,6 @@
 """How a recipe names a model: `path[@revision][+lora[@revision]]`, or mergekit's mapping of the same parts."""
 
-import os.path
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,12 +52,13 @@ class Reference:
 def parse_reference(raw: Any) -> Reference:
     """The reference that a recipe's value is.
 
-    A text that is a path of something that exists is that path, whatever characters are in it.
+    A text that is a path of something that exists is that path, whatever characters are in it. From Python a Path will
+    do as well.
 
     Raises:
         RecipeError: neither form; the sentence continues the name of the place: "must be …".
     """
-    reference = _read_reference(raw)
+    reference = _read_reference(os.fspath(raw) if isinstance(raw, os.PathLike) else raw)
     homeless = next(
         (name for name in reference.names if name.startswith("~") and os.path.expanduser(name) == name), None
     )

@@ -72,6 +72,7 @@ def test_the_table_is_mergekits_own() -> None:
     ("raw", "expected"),
     [
         ("org/m", Reference("org/m")),
+        (Path("org/m"), Reference("org/m")),
         ("org/m@v1+org/l@v2", Reference("org/m@v1", "org/l@v2")),
         ({"model": {"path": "org/m", "revision": "v1"}}, Reference("org/m@v1")),
         ({"model": "org/m", "lora": {"path": "a+b"}}, Reference("org/m", "a+b")),
