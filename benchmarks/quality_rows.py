@@ -61,13 +61,15 @@ class Row:
         return Made(adapter_deltas(out), time.process_time() - started, report.energy_kept)
 
 
-def elementwise(method: str, space: str, **parameters: Any) -> Row:
+def elementwise(method: str, space: str, weight: float | None = 1.0, **parameters: Any) -> Row:
+    where, keys = (TO_RANK_16, COMPRESSED) if space == "compressed" else (space, {"space": space})
     said = ", ".join(f"{name} {value}" for name, value in parameters.items())
-    return Row(f"{method}, {space}{', ' + said if said else ''}", method, parameters, {"space": space})
+    return Row(f"{method}, {where}, {said}", method, parameters, keys, weight)
 
 
 HALF_SUM = {"lambda": 0.6}
 COMPRESSED = {"space": "compressed", "rank": 16}
+TO_RANK_16 = "compressed to rank 16"
 ADDING = ("dare_ties", "dare_linear", "della_linear", "breadcrumbs", "breadcrumbs_ties")  # with lambda 0.6
 AVERAGING = ("ties", "della")
 
@@ -77,14 +79,8 @@ def in_space(space: str) -> tuple[Row, ...]:
     return (
         *(elementwise(method, space, density=DENSITY) for method in AVERAGING),
         *(elementwise(method, space, density=DENSITY, **HALF_SUM) for method in ADDING),
-        Row(
-            f"magnitude_prune, {space}, density {DENSITY}",
-            "magnitude_prune",
-            {"density": DENSITY},
-            {"space": space},
-            0.2,
-        ),
-        Row(f"sce, {space}, select_topk 0.5", "sce", {"select_topk": 0.5}, {"space": space}, None),
+        elementwise("magnitude_prune", space, 0.2, density=DENSITY),
+        elementwise("sce", space, None, select_topk=0.5),
     )
 
 
@@ -97,12 +93,12 @@ OURS: tuple[Row, ...] = (
     *(Row(name, name) for name in ("tsv", "iso_c", "iso_cts")),
     *in_space("core"),
     elementwise("ties", "core", density=0.2),
-    elementwise("ties", "knots", density=DENSITY),
+    *in_space("knots"),
+    *in_space("compressed"),
     Row("linear, cut to rank 16", "linear", keys={"rank": 16}, weight=0.2),
-    Row("linear, compressed to rank 16", "linear", {}, COMPRESSED, 0.2),
+    Row(f"linear, {TO_RANK_16}", "linear", {}, COMPRESSED, 0.2),
     Row("task_arithmetic, lambda 0.6, cut to rank 16", "task_arithmetic", HALF_SUM, {"rank": 16}),
-    Row("task_arithmetic, lambda 0.6, compressed to rank 16", "task_arithmetic", HALF_SUM, COMPRESSED),
-    Row("ties, compressed to rank 16", "ties", {"density": DENSITY}, COMPRESSED),
+    Row(f"task_arithmetic, lambda 0.6, {TO_RANK_16}", "task_arithmetic", HALF_SUM, COMPRESSED),
     Row("factor (peft's averaging, ours)", "factor", weight=0.2),
     *in_space("delta"),
 )
