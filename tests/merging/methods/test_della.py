@@ -6,7 +6,7 @@ import torch
 from medley.errors import ParameterError
 from merging import parse_recipe, preflight
 from merging.methods import della, della_linear
-from merging.methods.della_linear import keep_chances
+from merging.methods.della_linear import keep_chances, ranks_within_rows
 from tests.merging.lora_files import random_lora
 
 
@@ -29,6 +29,11 @@ def test_equals_share_their_chance_and_a_single_column_has_the_density() -> None
     assert keep_chances(torch.tensor([[1.0, -2.0, 2.0, 5.0]]), 0.5, 0.2).tolist() == approx([[0.3, 0.5, 0.5, 0.7]])
     assert keep_chances(torch.tensor([[7.0], [0.0]]), 0.4, 0.2).tolist() == approx([[0.4], [0.4]])
     assert keep_chances(torch.zeros(1, 3), 0.4, 0.2).tolist() == approx([[0.4, 0.4, 0.4]])
+
+
+def test_equals_of_one_row_are_none_of_the_next() -> None:
+    values = torch.tensor([[4.0, 4, 9], [9, 1, 9], [3, 3, 3], [5, 7, 6], [2, 2, 8]])
+    assert ranks_within_rows(values).tolist() == [[0.5, 0.5, 2], [1.5, 0, 1.5], [1, 1, 1], [0, 2, 1], [0.5, 0.5, 2]]
 
 
 def test_what_stays_is_scaled_by_each_house_in_its_way() -> None:
