@@ -111,8 +111,9 @@ def find_inputs(registry: "Registry", recipe: Any, *, may_open_paths: bool = Tru
 
     documents = parse_documents(recipe, lambda ref: kind_of(registry, ref, may_open_paths))
     adapters, models = _find_all(registry, documents, may_open_paths)
-    names = {ref: _name_in_recipe(adapter, list(adapters.values())) for ref, adapter in adapters.items()}
-    names |= {ref: _model_name(model, {*names.values()}) for ref, model in models.items()}
+    results = {document.name for document in documents}
+    names = {ref: _name_in_recipe(adapter, list(adapters.values()), results) for ref, adapter in adapters.items()}
+    names |= {ref: _model_name(model, {*names.values(), *results}) for ref, model in models.items()}
     bases: dict[str, FoundModel] = {}
     problems, pinned = ProblemList(), []
     for document in documents:
@@ -226,15 +227,15 @@ def _fold_base(registry: "Registry", recipe: "Recipe", adapters: Mapping[str, Fo
     return base_of(registry, first) if first is not None else None
 
 
-def _name_in_recipe(adapter: FoundAdapter, others: list[FoundAdapter]) -> str:
-    """What the recipe calls an input: the same for the same content, and without a path."""
+def _name_in_recipe(adapter: FoundAdapter, others: list[FoundAdapter], taken: Collection[str | None]) -> str:
+    """What the recipe calls an input: the same for the same content, without a path, and unlike any result."""
     if adapter.version is not None:
         return f"sha256:{adapter.key}"
     is_shared = any(each.label == adapter.label and each.key != adapter.key for each in others)
-    return f"{adapter.label}-{adapter.key[:8]}" if is_shared else adapter.label
+    return f"{adapter.label}-{adapter.key[:8]}" if is_shared or adapter.label in taken else adapter.label
 
 
-def _model_name(model: FoundModel, taken: Collection[str]) -> str:
+def _model_name(model: FoundModel, taken: Collection[str | None]) -> str:
     """The same for a full model: its version, its Hub id and commit, or its folder's name."""
     if model.version is not None:
         return f"sha256:{model.version.id}"

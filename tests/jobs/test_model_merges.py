@@ -1,6 +1,7 @@
 """Merges of full models as jobs: names found and pinned, what is not here said, the result registered as a model."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ from hub import Registry, Version
 from medley.errors import ProblemsError
 from medley.jobs import Jobs, add_base, merge_spec, plan_merge
 from medley.jobs.bases import default_base
+from merging import parse_documents
+from merging.recipes.documents import documents_to_yaml
 from tests.hub_server.server import HubServer
 from tests.jobs.conftest import done
 from tests.merging.llama_family import write_model
+from tests.merging.lora_files import random_lora
 from tests.tiny_model import TINY_BASE_ID
 
 
@@ -59,6 +63,15 @@ def test_documents_of_adapters_and_models_end_as_one_model(
         deltas.append(scale["lora_alpha"] / scale["r"] * b @ a)
     assert torch.allclose(after[f"{name}.weight"], before[f"{name}.weight"] + sum(deltas) / 4, atol=1e-6)
     assert registry.verify(version.id).problems == []
+
+
+def test_a_folder_is_never_called_like_a_result(registry: Registry, tmp_path: Path) -> None:
+    folder = str(random_lora(tmp_path / "blend", seed=1))
+    plan = plan_merge(registry, [linear(folder, name="blend"), linear("blend", folder)])
+    last = plan.documents[-1].recipe
+    assert last.models[0] == "blend"
+    assert re.fullmatch("blend-[0-9a-f]{8}", last.models[1])
+    assert parse_documents(documents_to_yaml(plan.documents)) == plan.documents
 
 
 def test_adapters_that_become_a_model_find_their_base(

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from medley.errors import AdapterFormatError, ConflictError, ProblemsError, StorageError
-from merging import METHODS, merge, parse_recipe, recipe_from_weights
+from merging import METHODS, merge, parse_documents, parse_recipe, recipe_from_weights
 from merging.report import MergeReport
 from merging.staging import staged_folder
 from tests.merging.lora_files import BASE, SHAPES, random_factors, random_lora, write_lora
@@ -48,6 +48,14 @@ def test_no_path_of_this_machine_is_written(tmp_path: Path, pair: list[tuple[Pat
     assert saved.models == ("pirate", "sql:v3")
     folders = {"pirate": str(pair[0][0]), "sql:v3": str(pair[1][0])}
     assert saved.with_models(folders.__getitem__) == recipe
+
+
+def test_an_input_is_never_called_like_a_result(tmp_path: Path, pair: list[tuple[Path, float]]) -> None:
+    sql = pair[1][0]
+    first = {**recipe_from_weights("linear", pair).to_mapping(), "name": "sql"}
+    merge([first, recipe_from_weights("linear", [("sql", 1.0), (sql, 1.0)]).to_mapping()], tmp_path / "out")
+    saved = parse_documents(tmp_path / "out" / "recipe.yaml")
+    assert [document.recipe.models for document in saved] == [("pirate", "in/sql"), ("sql", "in/sql")]
 
 
 def test_the_report_names_its_inputs_by_digest(tmp_path: Path, pair: list[tuple[Path, float]]) -> None:
