@@ -144,8 +144,20 @@ def _find_all(
             adapters[ref] = problems.attempt(lambda ref=ref: find_adapter(registry, ref, may_open_paths=may_open_paths))
         elif kind == "model" and ref not in models:
             models[ref] = problems.attempt(lambda ref=ref: _find_model(registry, ref, may_open_paths))
+    if problems.found and not models:
+        problems.found += _other_problems([adapter for adapter in adapters.values() if adapter is not None])
     problems.report("the merge")
     return adapters, models
+
+
+def _other_problems(found: list[FoundAdapter]) -> list[str]:
+    """What stands against the adapters that are there where others are not, so that all of it is told at once."""
+    from medley.lm.adapter_file import open_adapter
+    from merging.checks.compatibility import adapter_problems, joint_problems
+
+    opened = {adapter.label: open_adapter(adapter.folder) for adapter in found}
+    own = [problem for name, adapter in opened.items() for problem in adapter_problems(name, adapter)]
+    return own + (joint_problems(opened) if opened else [])
 
 
 def kind_of(registry: "Registry", ref: str, may_open_paths: bool) -> "Kind | None":

@@ -11,6 +11,7 @@ from medley.errors import NotFoundError, ParameterError, ProblemsError, RecipeEr
 from medley.jobs import import_spec, merge_preflight, merge_spec, parse_spec, train_recipe_spec, train_spec
 from medley.jobs.device import likely_device
 from medley.options import describe
+from tests.merging.lora_files import BASE, random_lora
 from tests.tiny_model import TINY_BASE_ID
 from trainers import SFTOptions
 
@@ -156,6 +157,20 @@ def test_everything_wrong_with_a_merge_is_said_at_once(registry: Registry, adapt
         "The name 'con' cannot be used: Windows reserves it for a device.",
         "There is no version named 'leftt'. Did you mean 'left'?",
         "There is no version named 'rihgt'. Did you mean 'right'?",
+    ]
+
+
+def test_a_name_that_is_not_there_hides_nothing_of_the_others(
+    registry: Registry, adapters: tuple[Version, Version], tmp_path: Path
+) -> None:
+    dora = random_lora(tmp_path / "dora", seed=3, use_dora=True)
+    assert problems_of(lambda: merge_spec(registry, linear("left", str(dora), "rihgt"), name="all")) == [
+        "There is no version named 'rihgt'. Did you mean 'right'?",
+        "'dora' uses DoRA: its magnitudes only make sense with its base's weights. Make a plain LoRA of it first: "
+        "medley convert.",
+        f"Adapter 'left:v1' was trained on {TINY_BASE_ID}, but 'dora' on {BASE}. "
+        "Only adapters of one base can be merged.",
+        "model.layers.0.self_attn.q_proj is 32 x 32 in 'left:v1', but 6 x 5 in 'dora'. They belong to different bases.",
     ]
 
 
