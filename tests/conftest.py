@@ -7,6 +7,7 @@ os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from tests.unpacking import Unpacked
 
+# Thousands of tests beside all those libraries: looking for garbage as often as by default is an eighth of their time.
+gc.set_threshold(20_000)
 # The same examples every time: a property that is broken is broken on every machine, and none is red by luck.
 settings.register_profile("medley", derandomize=True, deadline=None)
 settings.load_profile("medley")

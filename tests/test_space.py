@@ -30,7 +30,7 @@ def space_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     requirements = ["-r", str(ROOT / "requirements.txt"), "-c", str(ROOT / "constraints.txt")]
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", *requirements]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0 and "Could not find a version" in done.stderr:
         pytest.skip("no package index can be reached from here")

@@ -13,6 +13,7 @@ from trl import DPOConfig, DPOTrainer
 from medley.corpus import read_rows
 from medley.lm.load import LoadedBase, load_base
 from medley.options import check_together
+from trainers.cardless import Cardless
 from trainers.displacement import DisplacementWatch
 from trainers.dpo_options import DPOOptions
 from trainers.epoch_order import SeededOrder
@@ -68,7 +69,7 @@ def train(options: DPOOptions, work: TrainWork) -> TrainResult:
     return run_held(trainer, reporter, base, options, work, own_metrics=last_measured)
 
 
-class SeededDPOTrainer(SharedWarmUp, SeededOrder, DPOTrainer):
+class SeededDPOTrainer(Cardless, SharedWarmUp, SeededOrder, DPOTrainer):
     """TRL's DPOTrainer with our order of rows, on pairs that are tokens already."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:

@@ -16,6 +16,7 @@ from medley.errors import DatasetError
 from medley.lm.load import LoadedBase, load_base
 from medley.lm.prompts import end_token_ids, prompt_ids
 from medley.options import check_together
+from trainers.cardless import Cardless
 from trainers.epoch_order import EpochOrder
 from trainers.grpo_options import GRPOOptions
 from trainers.grpo_reward import reward_functions
@@ -72,7 +73,7 @@ def train(options: GRPOOptions, work: TrainWork) -> TrainResult:
     return run_held(trainer, reporter, base, options, work, drops_inputs=False, own_metrics=_rewards)
 
 
-class SeededGRPOTrainer(SharedWarmUp, GRPOTrainer):
+class SeededGRPOTrainer(Cardless, SharedWarmUp, GRPOTrainer):
     """TRL's GRPOTrainer with our order of prompts, on the tokens that the model is given in use."""
 
     def _get_train_sampler(self, dataset: Any = None) -> "RepeatedOrder":

@@ -17,6 +17,7 @@ from medley.corpus.token_report import report_tokens
 from medley.corpus.tokens import encode
 from medley.errors import DatasetError
 from medley.lm.load import LoadedBase, load_base
+from trainers.cardless import Cardless
 from trainers.displacement import DisplacementWatch
 from trainers.epoch_order import SeededOrder
 from trainers.eval_rows import rows_to_measure
@@ -72,7 +73,7 @@ def train(options: KTOOptions, work: TrainWork) -> TrainResult:
     return run_held(trainer, reporter, base, options, work)
 
 
-class SeededKTOTrainer(SharedWarmUp, SeededOrder, KTOTrainer):
+class SeededKTOTrainer(Cardless, SharedWarmUp, SeededOrder, KTOTrainer):
     """TRL's KTOTrainer with our order of rows, on rows that are tokens already."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:

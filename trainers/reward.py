@@ -17,6 +17,7 @@ from medley.corpus import read_rows
 from medley.errors import DatasetError
 from medley.lm.load import LoadedBase, load_score_base
 from medley.lm.score_model import score_rows
+from trainers.cardless import Cardless
 from trainers.epoch_order import SeededOrder
 from trainers.preference_report import report_pairs
 from trainers.reporting import Reporter
@@ -66,7 +67,7 @@ def train(options: RewardOptions, work: TrainWork) -> TrainResult:
     return result_of(trainer, reporter, summary, base, work, more_metrics=report)
 
 
-class SeededRewardTrainer(SharedWarmUp, SeededOrder, RewardTrainer):
+class SeededRewardTrainer(Cardless, SharedWarmUp, SeededOrder, RewardTrainer):
     """TRL's RewardTrainer with our order of rows."""
 
 

@@ -17,6 +17,7 @@ from medley.corpus.tokens import Encoded, encode_all
 from medley.lm.load import LoadedBase, load_base
 from trainers.adapter import attach_adapter
 from trainers.adapter_kinds import with_rate
+from trainers.cardless import Cardless
 from trainers.epoch_order import SeededOrder
 from trainers.eval_rows import rows_to_measure
 from trainers.reporting import Reporter, Sampler
@@ -70,7 +71,7 @@ def train(options: SFTOptions, work: TrainWork) -> TrainResult:
     return result_of(trainer, reporter, run(trainer, reporter, work), base, work)
 
 
-class SeededSFTTrainer(SharedWarmUp, SeededOrder, SFTTrainer):
+class SeededSFTTrainer(Cardless, SharedWarmUp, SeededOrder, SFTTrainer):
     """TRL's SFTTrainer with our order of rows."""
 
 

@@ -156,6 +156,7 @@ def test_stopped_and_resumed_equals_never_stopped(
     asked = iter(range(100))
     stopped = run_dpo("stopped", options, init_adapter=start, should_stop=lambda: next(asked) == 2)  # in epoch 2
     assert (stopped.was_stopped, stopped.steps, stopped.adapter_dir) == (True, 3, None)
+    assert list(stopped.checkpoint.rglob("README.md")) == []
     resumed = run_dpo("resumed", options, init_adapter=start, resume_from=stopped.checkpoint)
     assert resumed.steps == whole.steps == 6
     assert adapter_digest(resumed) == adapter_digest(whole)

@@ -106,6 +106,7 @@ def test_stopped_and_resumed_equals_never_stopped(run_grpo: RunGRPO, group_by_le
     asked = iter(range(100))
     stopped = run_grpo("stopped", options, should_stop=lambda: next(asked) == 4)  # after step 5 of 8, in epoch 2
     assert (stopped.was_stopped, stopped.steps, stopped.adapter_dir) == (True, 5, None)
+    assert list(stopped.checkpoint.rglob("README.md")) == []
     resumed = run_grpo("resumed", options, resume_from=stopped.checkpoint)
     assert resumed.steps == whole.steps == 8
     assert adapter_digest(resumed) == adapter_digest(whole)

@@ -187,6 +187,7 @@ def test_stopped_and_resumed_equals_never_stopped(run_reward: RunReward) -> None
     asked = iter(range(100))
     stopped = run_reward("stopped", options, should_stop=lambda: next(asked) == 4)  # after step 5 of 8, mid-epoch
     assert (stopped.was_stopped, stopped.steps, stopped.adapter_dir) == (True, 5, None)
+    assert list(stopped.checkpoint.rglob("README.md")) == []
     assert "eval_accuracy" not in stopped.metrics
     resumed = run_reward("resumed", options, resume_from=stopped.checkpoint)
     assert resumed.steps == whole.steps == 8

@@ -109,6 +109,7 @@ def test_stopped_and_resumed_equals_never_stopped(run_sft: RunSFT, group_by_leng
     assert (stopped.was_stopped, stopped.steps, stopped.adapter_dir) == (True, 5, None)
     assert stopped.checkpoint is not None
     assert stopped.checkpoint.name == "checkpoint-5"
+    assert list(stopped.checkpoint.rglob("README.md")) == []
     resumed = run_sft("resumed", options, resume_from=stopped.checkpoint)
     assert resumed.steps == whole.steps == 8
     assert adapter_digest(resumed) == adapter_digest(whole)
