@@ -1,7 +1,7 @@
 """The spec of a fold: adapters and their base found and pinned, everything that headers tell checked first."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,6 +70,8 @@ def set_up_fold(
     found = [(problems.attempt(find_adapter, registry, ref), weight) for ref, weight in blend]
     adapters = tuple((adapter, weight) for adapter, weight in found if adapter is not None)
     base = problems.attempt(_common_base, registry, [adapter for adapter, _ in adapters]) if adapters else None
+    if len(adapters) < len(found):  # what stands against the others is to be said with it
+        problems.found += [problem for adapter, _ in adapters for problem in _delta_problems(adapter)]
     problems.report("the fold")
     with outlines(registry, pinned_base(base)) as seen:
         findings = plan_fold(seen.folders.get("base"), fold_inputs(adapters), out, dtype=dtype, untie=untie)
@@ -116,6 +118,13 @@ def fold_spec(
     }
     labels = " + ".join(adapter.label for adapter, _ in setup.adapters)
     return JobSpec("fold", f"Fold {labels} into {setup.base.label}", params, name or "")
+
+
+def _delta_problems(adapter: FoundAdapter) -> Iterator[str]:
+    from medley.lm.adapter_file import open_adapter
+    from merging.checks.delta_check import delta_problems
+
+    return delta_problems(adapter.label, open_adapter(adapter.folder))
 
 
 def fold_inputs(adapters: Sequence[tuple[FoundAdapter, float]]) -> "list[FoldInput]":

@@ -139,6 +139,14 @@ def test_everything_wrong_is_said_at_once(
         "The name 'tiny' belongs to a version of kind base. Choose another one.",
         "There is no version named 'nobody'.",
     )
+    biased = make_adapter("biased", lora_bias=True)
+    with pytest.raises(ProblemsError) as caught:
+        fold_spec(registry, [(str(biased), 1.0), ("nobody", 1.0)], name="chef")
+    assert caught.value.problems == (
+        "There is no version named 'nobody'.",
+        "'biased' trained biases of its factors (lora_bias), which are no delta of the weights. Train it as plain "
+        "LoRA.",
+    )
     other = make_adapter("other", base_id="somebody/else")
     with pytest.raises(ProblemsError) as caught:
         fold_spec(registry, [("left", 1.0), (str(other), 1.0)], name="chef")
