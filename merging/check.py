@@ -106,7 +106,7 @@ def preflight(
         return Preflight(error.problems)
     except UserError as error:
         return Preflight((str(error),))
-    names = _unique({**short_names(parsed.models), **(names or {})}, parsed.models)
+    names = _unique({**short_names(parsed.models, parsed.bases), **(names or {})}, parsed.models)
     adapters, problems = _open_all(parsed, names, known or {})
     if adapters:
         problems += joint_problems(adapters)

@@ -79,9 +79,10 @@ def merge(
 def _merge_in_steps(documents: Sequence[Document], out_dir: Path, place: _Place) -> Report:
     """What takes several merges, or a merge and a fold: all of it is checked first, and only the last one is kept."""
     started = time.monotonic()
-    results = [document.name for document in documents if document.name]  # an input is never called like a result
-    inputs = [each for document in documents for each in document.inputs]
-    names = {**short_names(list(dict.fromkeys([*results, *inputs]))), **place.names}
+    inputs = list(dict.fromkeys(each for document in documents for each in document.inputs))
+    results = [document.name for document in documents if document.name]
+    bases = [each for document in documents for each in document.bases]
+    names = {**short_names(inputs, [*results, *bases]), **place.names}
     found = preflight_documents(documents, out_dir, names=names, bases=place.bases)
     if found.problems:
         raise ProblemsError("the merge", found.problems)

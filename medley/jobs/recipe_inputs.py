@@ -111,9 +111,9 @@ def find_inputs(registry: "Registry", recipe: Any, *, may_open_paths: bool = Tru
 
     documents = parse_documents(recipe, lambda ref: kind_of(registry, ref, may_open_paths))
     adapters, models = _find_all(registry, documents, may_open_paths)
-    results = {document.name for document in documents}
-    names = {ref: _name_in_recipe(adapter, list(adapters.values()), results) for ref, adapter in adapters.items()}
-    names |= {ref: _model_name(model, {*names.values(), *results}) for ref, model in models.items()}
+    taken = {word for document in documents for word in (document.name, *document.bases)}
+    names = {ref: _name_in_recipe(adapter, list(adapters.values()), taken) for ref, adapter in adapters.items()}
+    names |= {ref: _model_name(model, {*names.values(), *taken}) for ref, model in models.items()}
     bases: dict[str, FoundModel] = {}
     problems, pinned = ProblemList(), []
     for document in documents:
@@ -240,7 +240,7 @@ def _fold_base(registry: "Registry", recipe: "Recipe", adapters: Mapping[str, Fo
 
 
 def _name_in_recipe(adapter: FoundAdapter, others: list[FoundAdapter], taken: Collection[str | None]) -> str:
-    """What the recipe calls an input: the same for the same content, without a path, and unlike any result."""
+    """What the recipe calls an input: the same for the same content, without a path, and its own."""
     if adapter.version is not None:
         return f"sha256:{adapter.key}"
     is_shared = any(each.label == adapter.label and each.key != adapter.key for each in others)

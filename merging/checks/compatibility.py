@@ -174,12 +174,19 @@ def warnings_of(adapters: Mapping[str, AdapterFile]) -> list[str]:
     return warnings
 
 
-def short_names(folders: Sequence[str]) -> dict[str, str]:
-    """What to call each folder: as few of its last parts as tell it from the others, never a whole path."""
+def short_names(folders: Sequence[str], taken: Sequence[str] = ()) -> dict[str, str]:
+    """What to call each folder: as few of its last parts as tell it from the others, never a whole path.
+
+    Args:
+        folders: as a recipe has them.
+        taken: words that mean something else in the recipe: its base, or results of earlier merges.
+    """
+    words = [Path(word).parts for word in taken]
     parts = {folder: Path(folder).parts for folder in folders}
+    parts = {folder: Path(folder).absolute().parts if own in words else own for folder, own in parts.items()}
     names = {}
     for folder, own in parts.items():
-        others = [each for each in parts.values() if each != own]
+        others = [each for each in (*parts.values(), *words) if each != own]
         length = next((n for n in range(1, len(own)) if all(own[-n:] != each[-n:] for each in others)), len(own))
         names[folder] = "/".join(own[-length:])
     return names

@@ -64,6 +64,11 @@ class Document:
         """What it merges that no other document makes."""
         return tuple(each for each in self.recipe.models if each not in self.uses)
 
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """What it names as a base without merging it."""
+        return () if isinstance(self.recipe, FullRecipe) else self.recipe.bases
+
 
 def folder_kind(ref: str) -> Kind | None:
     """What a folder holds, or None where it is neither or there is none."""

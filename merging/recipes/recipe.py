@@ -157,6 +157,12 @@ class Recipe:
         return tuple(model for model in named if not self.is_base(model))
 
     @property
+    def bases(self) -> tuple[str, ...]:
+        """Every base model that is named, here or as `base+adapter`."""
+        named = (self.base_model, *(source.base for each in self.slices for source in each.sources))
+        return tuple(dict.fromkeys(base for base in named if base is not None and base not in self.models))
+
+    @property
     def folded_base(self) -> str | None:
         """The model that `output: model` folds the merged adapter into: base_model, or that of `base+adapter`."""
         if self.base_model is not None and self.base_model not in self.models:

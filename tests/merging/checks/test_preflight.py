@@ -9,7 +9,7 @@ import pytest
 
 from medley.errors import ProblemsError
 from medley.lm.adapter_schema import KINDS
-from merging import merge, preflight, recipe_from_weights
+from merging import merge, parse_recipe, preflight, recipe_from_weights
 from merging.checks.compatibility import CONVERT_ADVICE, CONVERTIBLE, OTHER_KIND_ADVICE, OTHER_KINDS, short_names
 from merging.plan import plan_modules
 from tests.merging.lora_files import BASE, SHAPES, random_factors, random_lora, write_lora
@@ -228,6 +228,16 @@ def test_short_names_are_the_shortest_that_differ() -> None:
         "/x/b/adapter": "b/adapter",
         "/y/poet": "poet",
     }
+    assert short_names(["/x/poet", "sql"], ["poet"]) == {"/x/poet": "x/poet", "sql": "sql"}
+    assert short_names(["sql"], ["sql"]) == {"sql": f"{Path.cwd().name}/sql"}
+
+
+def test_an_adapter_is_never_called_like_the_base(tmp_path: Path) -> None:
+    """The saved recipe would leave it out as the base, whose delta is zero."""
+    folders = [random_lora(tmp_path / "x" / name, seed=1, base_model_name_or_path="tiny") for name in ("tiny", "sql")]
+    recipe = recipe_from_weights("ties", [(each, 1.0) for each in folders], base_model="tiny")
+    merge(recipe, tmp_path / "out")
+    assert parse_recipe(tmp_path / "out" / "recipe.yaml").models == ("x/tiny", "sql")
 
 
 def test_findings_as_a_table_and_as_plain_values(tmp_path: Path) -> None:
