@@ -24,11 +24,10 @@ MUST_AGREE = (
     "num_hidden_layers",
     "num_attention_heads",
     "num_key_value_heads",
-    "tie_word_embeddings",
 )
 SAYS_NOTHING = (  # keys that may differ between two copies of one architecture
     "_name_or_path", "architectures", "transformers_version", "torch_dtype", "dtype", "use_cache", "vocab_size",
-    "bos_token_id", "eos_token_id", "pad_token_id", "head_dim",
+    "bos_token_id", "eos_token_id", "pad_token_id", "head_dim", "tie_word_embeddings",
 )  # fmt: skip
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 TRANSPOSED = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")  # model types built from Conv1D
@@ -96,7 +95,11 @@ def extract_preflight(
         return ExtractPreflight(tuple(problems))
     (base_config, base_tensors, base_template), (model_config, model_tensors, model_template) = opened
     problems += _config_problems(base_config, model_config)
-    is_tied = bool(base_config.get("tie_word_embeddings", OUTPUT_LAYER not in base_tensors))
+    is_tied, is_model_tied = _is_tied(base_config, base_tensors), _is_tied(model_config, model_tensors)
+    if is_tied != is_model_tied:
+        which, other = ("base", "model") if is_tied else ("model", "base")
+        told = f"The {which} has one matrix as embeddings and output layer, the {other} has two."
+        problems.append(f"{told} Both must be of one architecture.")
     base_tensors, model_tensors = _relevant(base_tensors, is_tied), _relevant(model_tensors, is_tied)
     problems += _dtype_problems("base", base_tensors) + _dtype_problems("model", model_tensors)
     more_problems, warnings = _shape_findings(base_tensors, model_tensors, options.others)
@@ -152,6 +155,11 @@ def _config_warnings(base: Mapping[str, Any], model: Mapping[str, Any]) -> list[
     if not different:
         return []
     return [f"The configurations also differ in {', '.join(different)}, which an adapter cannot carry."]
+
+
+def _is_tied(config: Mapping[str, Any], tensors: Mapping[str, StoredTensor]) -> bool:
+    """Whether the output layer is the embeddings; where the configuration is silent, the tensors tell."""
+    return bool(config.get("tie_word_embeddings", OUTPUT_LAYER not in tensors))
 
 
 def _relevant(tensors: Mapping[str, StoredTensor], is_tied: bool) -> dict[str, StoredTensor]:

@@ -90,6 +90,20 @@ def test_energy_takes_the_smallest_rank_and_stops_at_the_most() -> None:
     assert for_energy(matrix, 0.96, 5, torch.Generator().manual_seed(0), total=total).rank == 5
 
 
+def test_an_output_layer_of_the_models_own_is_not_overlooked(tiny_base: Path, tmp_path: Path) -> None:
+    """Older configurations say nothing of tied embeddings where there are none."""
+    model = fine_tuned(tiny_base, tmp_path / "tuned", shake_linears)
+    settings = json.loads((model / "config.json").read_text())
+    del settings["tie_word_embeddings"]
+    (model / "config.json").write_text(json.dumps(settings))
+    assert extract_preflight(tiny_base, model, ExtractOptions()).problems == ()
+    tensors = load_file(model / WEIGHTS)
+    save_file({**tensors, "lm_head.weight": torch.ones(384, 32)}, model / WEIGHTS, metadata={"format": "pt"})
+    assert extract_preflight(tiny_base, model, ExtractOptions()).problems == (
+        "The base has one matrix as embeddings and output layer, the model has two. Both must be of one architecture.",
+    )
+
+
 def test_a_chat_template_of_the_models_own_is_told(tiny_base: Path, tmp_path: Path) -> None:
     """The weights were tuned for other prompts than those that the base's template makes."""
     model = fine_tuned(tiny_base, tmp_path / "tuned", shake_linears)
