@@ -40,7 +40,7 @@ class RankRule:
         """As in a recipe."""
         if self.kind == "at_most":
             return int(self.value)
-        return f"energy:{self.value:g}" if self.kind == "energy" else self.kind
+        return f"energy:{self.value!r}".removesuffix(".0") if self.kind == "energy" else self.kind
 
 
 def parse_rank(value: Any, kinds: Sequence[str] = tuple(RANK_WORDS)) -> RankRule:

@@ -273,13 +273,8 @@ def test_slices_that_move_layers_are_refused() -> None:
 
 
 def test_rank_rules() -> None:
-    assert [parse_rank(value).text for value in ("auto", "exact", 16, "16", "energy:0.99")] == [
-        "auto",
-        "exact",
-        16,
-        16,
-        "energy:0.99",
-    ]
+    given = ["auto", "exact", 16, "16", "energy:0.99", "energy:0.99999999", "energy:1e-05", "energy:1"]
+    assert [parse_rank(value).text for value in given] == [int(each) if each == "16" else each for each in given]
 
 
 def test_a_rank_that_is_not_taken_is_not_offered() -> None:
