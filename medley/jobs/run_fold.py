@@ -83,11 +83,18 @@ def recipe_text(params: Mapping[str, Any], base: str, revision: str | None) -> s
     """What was folded into what, by content, and how; no folder of this machine."""
     import yaml
 
-    named = {f"sha256:{each['version']}" if "version" in each else each["label"]: each["weight"]
-             for each in params["inputs"]}  # fmt: skip
+    labels = [each["label"] for each in params["inputs"]]
+    named = {_name_of(each, labels.count(each["label"]) == 1): each["weight"] for each in params["inputs"]}
     said = {"base": base, "revision": revision, "adapters": named, "dtype": params["dtype"], "untie": params["untie"]}
     kept = {key: value for key, value in said.items() if value not in (None, False)}
     return yaml.safe_dump({"fold": kept}, sort_keys=False, width=120)
+
+
+def _name_of(kept: Mapping[str, Any], is_alone: bool) -> str:
+    """A version by its id; a folder by its name, with its digest where there are two of that name."""
+    if "version" in kept:
+        return f"sha256:{kept['version']}"
+    return kept["label"] if is_alone else f"{kept['label']}-{kept['weights_sha256'][:8]}"
 
 
 def _notes(work: JobWork, base: "Version", inputs: Sequence[Mapping[str, Any]]) -> list[str]:

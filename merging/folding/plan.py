@@ -152,12 +152,17 @@ def _open_all(inputs: Sequence[FoldInput]) -> tuple[dict[str, AdapterFile], tupl
     names = short_names([str(each.folder) for each in inputs])
     adapters: dict[str, AdapterFile] = {}
     weights, problems = [], []
+    called: dict[Path, str] = {}
     for each in inputs:
-        name = each.name or names[str(each.folder)]
+        folder = each.folder.expanduser().resolve()
+        if folder in called:
+            problems.append(f"'{called[folder]}' is named twice. Give it once, with the sum of the weights.")
+            continue
+        wanted = each.name or names[str(each.folder)]
+        count = sum(1 for name in called.values() if name == wanted or name.startswith(f"{wanted} ("))
+        name = called[folder] = f"{wanted} ({count + 1})" if count else wanted
         if not -1e6 < each.weight < 1e6:  # False for NaN as well
             problems.append(f"The weight of '{name}' must lie between -1e6 and 1e6, got {each.weight:g}.")
-        if name in adapters:
-            problems.append(f"'{name}' is named twice. Give it once, with the sum of the weights.")
         try:
             adapters[name] = open_adapter(each.folder.expanduser())
         except ProblemsError as error:

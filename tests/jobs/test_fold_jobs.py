@@ -14,7 +14,7 @@ from medley.jobs import JobSpec, base_folder, base_of, find_base, fold_spec, pla
 from medley.jobs.base_names import belongs_to, identity_of
 from medley.jobs.job import Job
 from medley.jobs.model_facts import model_facts
-from medley.jobs.run_fold import run
+from medley.jobs.run_fold import recipe_text, run
 from medley.jobs.work import JobWork
 from tests.tiny_model import TINY_BASE_ID
 
@@ -156,3 +156,14 @@ def test_everything_wrong_is_said_at_once(
     )
     setup = set_up_fold(registry, [("left", 1.0)])
     assert (setup.was_seen, setup.findings.changed) == (True, 14)
+
+
+def test_a_recipe_names_every_folder_that_was_folded(
+    registry: Registry, base: Version, make_adapter: Callable[..., Path]
+) -> None:
+    folders = [make_adapter("one/same", seed=1), make_adapter("two/same", seed=2)]
+    params = fold_spec(registry, [(str(folder), 0.5) for folder in folders], name="chef").params
+    digests = [each["weights_sha256"] for each in params["inputs"]]
+    recipe = yaml.safe_load(recipe_text(params, "org/base", None))
+    assert recipe["fold"]["adapters"] == {f"same-{digest[:8]}": 0.5 for digest in digests}
+    assert len(set(digests)) == 2

@@ -134,6 +134,17 @@ def test_what_cannot_be_folded_is_said_before_anything_is_written(tmp_path: Path
     )
 
 
+def test_two_adapters_of_one_name_are_two_and_one_of_two_names_is_one(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base")
+    first, second = (write_lora(tmp_path / str(n) / "same", {QUERY: random_factors(6, 5, 1, n)}) for n in (1, 2))
+    plan = plan_fold(base, [FoldInput(first, 0.5, "same"), FoldInput(second, 0.25, "same")])
+    assert plan.problems == ()
+    assert plan.to_mapping()["inputs"] == [{"name": "same", "weight": 0.5}, {"name": "same (2)", "weight": 0.25}]
+    twice = plan_fold(base, [FoldInput(first, 0.5, "same"), FoldInput(first, 0.5, "other")])
+    assert twice.problems == ("'same' is named twice. Give it once, with the sum of the weights.",)
+    assert twice.to_mapping()["inputs"] == [{"name": "same", "weight": 0.5}]
+
+
 def test_a_file_that_does_not_keep_what_its_configuration_says(tmp_path: Path) -> None:
     base, out, embedding = write_base(tmp_path / "base"), tmp_path / "out", "base_model.model.model.embed_tokens"
 
