@@ -39,6 +39,12 @@ UNLABELED = """() => [...document.querySelectorAll('input, textarea, select, but
   .filter((each) => !(each.getAttribute('aria-label') || each.title || each.innerText?.trim() || each.labels?.length
     || document.getElementById(each.getAttribute('aria-labelledby'))))
   .map((each) => each.outerHTML.slice(0, 160))"""
+AT_REST = """async () => {
+  const frame = () => new Promise((drawn) => requestAnimationFrame(drawn));
+  await frame(); await frame();
+  const ending = document.getAnimations().filter((each) => each.effect.getComputedTiming().endTime !== Infinity);
+  await Promise.allSettled(ending.map((each) => each.finished));
+  await frame(); }"""
 OVERFLOWING = """() => [...document.querySelectorAll('.gradio-container *')]
   .filter((each) => each.checkVisibility() && each.getBoundingClientRect().right > window.innerWidth + 1)
   .filter((each) => { for (let at = each.parentElement; at; at = at.parentElement) {
@@ -140,7 +146,7 @@ class Watched:
             self.page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
             for size, (width, height) in SIZES.items():
                 self.page.set_viewport_size({"width": width, "height": height})
-                self.page.wait_for_timeout(150)
+                self.page.evaluate(AT_REST)
                 self.page.screenshot(path=folder / f"{name}-{size}-{theme}.png", full_page=True)
                 if theme == "light":
                     self.faults += [f"{name}, {size}: overflows: {html}" for html in self.page.evaluate(OVERFLOWING)]
@@ -173,10 +179,10 @@ def limit_steps(page: "Page", steps: str) -> None:
 
     page.get_by_role("button", name="Rows and steps").locator("visible=true").click()
     told = page.locator("#train-plan").get_by_text(re.compile(rf"--max-steps\s+{steps}\b")).first
-    for _ in range(8):
+    for _ in range(30):
         field(page, "Max steps").fill(steps)
         field(page, "Max steps").blur()
         with suppress(PlaywrightTimeout):
-            told.wait_for(timeout=8_000)
+            told.wait_for(timeout=2_000)
             return
     told.wait_for()

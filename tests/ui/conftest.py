@@ -129,7 +129,18 @@ def tiny_registry(medley_home: Path, tiny_base: Path) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def app(medley_home: Path, tmp_path: Path, tiny_registry: Registry) -> Iterator[AppProcess]:
+def unpacked_before(medley_home: Path, request: pytest.FixtureRequest) -> None:
+    """The bundled base, where there is one, is in the app's home already: it is unpacked once for all tests."""
+    from medley.lm.bundled import bundled_gguf
+
+    if bundled_gguf() is not None:
+        folder = request.getfixturevalue("bundled_base")
+        (medley_home / "bases").mkdir(parents=True, exist_ok=True)
+        (medley_home / "bases" / folder.name).symlink_to(folder)
+
+
+@pytest.fixture
+def app(medley_home: Path, tmp_path: Path, tiny_registry: Registry, unpacked_before: None) -> Iterator[AppProcess]:
     process = AppProcess(medley_home, tmp_path / "app.log")
     process.start()
     yield process
