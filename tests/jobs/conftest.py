@@ -17,6 +17,7 @@ from medley.jobs.process import ProcessName, is_alive, signal_group
 from tests.hub_server import HubServer
 from tests.tiny_model import TINY_BASE_ID
 
+LONG_S = 240  # to wait for what must come: a busy machine is slow, not wrong
 TRAINING = {"rank": 2, "max_length": 64, "max_eval_rows": 0, "samples": 0, "device": "cpu", "learning_rate": 1e-3}
 
 
@@ -129,7 +130,7 @@ def freeze(jobs: Jobs) -> Callable[[Job], None]:
     return stop_process
 
 
-def wait_for_event(jobs: Jobs, job_id: str, kind: str, timeout_s: float = 120) -> dict:
+def wait_for_event(jobs: Jobs, job_id: str, kind: str, timeout_s: float = LONG_S) -> dict:
     """The first event of this kind."""
     offset, deadline = 0, time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -143,14 +144,14 @@ def wait_for_event(jobs: Jobs, job_id: str, kind: str, timeout_s: float = 120) -
     raise AssertionError(f"no {kind} event in {timeout_s} s; the log: {jobs.log_tail(job_id)}")
 
 
-def done(jobs: Jobs, job_id: str, timeout_s: float = 120) -> Job:
+def done(jobs: Jobs, job_id: str, timeout_s: float = LONG_S) -> Job:
     """The job once it has ended well."""
     job = jobs.wait(job_id, timeout_s)
     assert job.state == "done", f"{job.state}: {job.error}\n{jobs.log_tail(job_id)}"
     return job
 
 
-def wait_until_gone(process: ProcessName | None, timeout_s: float = 30) -> None:
+def wait_until_gone(process: ProcessName | None, timeout_s: float = LONG_S) -> None:
     """Return once the process has ended."""
     assert process is not None
     deadline = time.monotonic() + timeout_s

@@ -5,7 +5,7 @@ import signal
 
 from hub import Registry, Version
 from medley.jobs import Jobs, train_spec
-from tests.jobs.conftest import done, wait_for_event
+from tests.jobs.conftest import LONG_S, done, wait_for_event
 
 OPTIONS = {"updates": 30, "batch_size": 4, "max_new_tokens": 6, "save_every": 5, "device": "cpu"}
 OPTIONS |= {"learning_rate": 1e-3, "temperature": 1.0, "reward": ["matches:e"], "gold_reward": ["brevity"]}
@@ -19,7 +19,7 @@ def test_a_ppo_run_killed_and_retried_makes_what_an_undisturbed_one_makes(
     killed = jobs.submit(spec)
     wait_for_event(jobs, killed.id, "checkpoint")
     os.kill(jobs.get(killed.id).pid, signal.SIGKILL)
-    assert jobs.wait(killed.id, 20).state == "lost"
+    assert jobs.wait(killed.id, LONG_S).state == "lost"
     assert not registry.exists("eager")
 
     again = done(jobs, jobs.retry(killed.id).id)

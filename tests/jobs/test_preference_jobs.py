@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hub import Registry, Version
 from medley.jobs import Jobs, train_spec
-from tests.jobs.conftest import done, wait_for_event
+from tests.jobs.conftest import LONG_S, done, wait_for_event
 from tests.trainers.preference_rows import WORDS, pair, write_dataset
 
 OPTIONS = {"max_steps": 40, "epochs": 100, "batch_size": 4, "save_every": 5, "device": "cpu"}
@@ -24,7 +24,7 @@ def test_a_dpo_run_killed_and_retried_makes_what_an_undisturbed_one_makes(
     killed = jobs.submit(spec)
     wait_for_event(jobs, killed.id, "checkpoint")
     os.kill(jobs.get(killed.id).pid, signal.SIGKILL)
-    assert jobs.wait(killed.id, 20).state == "lost"
+    assert jobs.wait(killed.id, LONG_S).state == "lost"
     assert not registry.exists("sailor")
 
     again = done(jobs, jobs.retry(killed.id).id)

@@ -20,7 +20,7 @@ from medley.jobs import Grace, Jobs, JobSpec, open_jobs
 from medley.jobs.job import Job
 from medley.jobs.process import ProcessName, identify, is_alive
 from medley.jobs.queue import reconcile
-from tests.jobs.conftest import done, wait_until_gone
+from tests.jobs.conftest import LONG_S, done, wait_until_gone
 
 SUBMIT = """
 import sys
@@ -65,7 +65,7 @@ def test_the_queue_drains_although_nobody_looks(
     freeze(first)
     second = jobs.submit(an_import("two"))
     os.kill(first.pid, signal.SIGCONT)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LONG_S
     while not jobs.store.get(second.id).is_finished and time.monotonic() < deadline:
         time.sleep(0.05)
     assert jobs.store.get(second.id).state == "done"
@@ -193,7 +193,7 @@ def test_stopping_a_frozen_worker_ends_in_sigkill(
     assert patient.stop(job.id).state == "stopping"
     assert is_alive(job.process)
     pressing = open_jobs(jobs.home, grace=Grace(flag_s=0, term_s=0))
-    assert pressing.wait(job.id, 20).state == "stopped"
+    assert pressing.wait(job.id, LONG_S).state == "stopped"
     assert not is_alive(job.process)
     done(pressing, waiting.id)
 
@@ -205,7 +205,7 @@ def test_a_worker_asked_to_stop_before_it_began_does_nothing(
     freeze(job)
     assert jobs.stop(job.id).state == "stopping"
     os.kill(job.pid, signal.SIGCONT)
-    assert jobs.wait(job.id, 30).state == "stopped"
+    assert jobs.wait(job.id, LONG_S).state == "stopped"
     assert jobs.events(job.id) == ([], 0)
     assert not registry.exists("one")
 

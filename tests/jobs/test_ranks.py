@@ -20,7 +20,7 @@ from medley.jobs.process import identify
 from medley.jobs.rank import take_device
 from medley.jobs.ranks import ERROR, RESULT, SPEC, _outcome, _plain, result_text, train_together
 from medley.options import describe, from_mapping
-from tests.jobs.conftest import wait_for_event
+from tests.jobs.conftest import LONG_S, wait_for_event
 from trainers import TRAINERS, SFTOptions, TrainResult, TrainWork
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,7 +117,7 @@ def test_stopped_together_resumed_together_killed_together(jobs: Jobs, a_trainin
     job = jobs.submit(spec)
     wait_for_event(jobs, job.id, "metric")
     jobs.stop(job.id)
-    stopped = jobs.wait(job.id, 90)
+    stopped = jobs.wait(job.id, LONG_S)
     assert stopped.state == "stopped", jobs.log_tail(job.id)
     last = last_step(jobs, job.id)
     checkpoint = stopped.out_dir / "checkpoints" / f"checkpoint-{last}"
@@ -131,7 +131,7 @@ def test_stopped_together_resumed_together_killed_together(jobs: Jobs, a_trainin
     ranks = children_of(worker.pid)
     assert len(ranks) == 2
     os.kill(worker.pid, signal.SIGKILL)  # the worker alone: nobody tells the ranks
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LONG_S
     while any(identify(pid) for pid in ranks) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(identify(pid) for pid in ranks)

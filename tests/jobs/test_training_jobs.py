@@ -14,7 +14,7 @@ import yaml
 from hub import Registry, Version
 from medley.jobs import Jobs, JobSpec, follow_job, train_recipe_spec
 from medley.jobs.job import Job
-from tests.jobs.conftest import done, wait_for_event, wait_until_gone
+from tests.jobs.conftest import LONG_S, done, wait_for_event, wait_until_gone
 from trainers.checkpoints import newest_checkpoint
 
 STEPS = 60  # some seconds on the tiny base: long enough to be stopped or killed in the middle
@@ -33,7 +33,7 @@ def test_a_training_killed_and_retried_makes_what_an_undisturbed_one_makes(
     killed = jobs.submit(a_long_training)
     first = wait_for_event(jobs, killed.id, "checkpoint")
     os.kill(jobs.get(killed.id).pid, signal.SIGKILL)
-    lost = jobs.wait(killed.id, 20)
+    lost = jobs.wait(killed.id, LONG_S)
     assert lost.state == "lost"
     assert lost.error.startswith("The worker ended without a result: it was killed")
     assert not registry.exists("counter")
@@ -62,7 +62,7 @@ def test_a_stopped_training_keeps_its_last_checkpoint(
     job = jobs.submit(a_training("counter", max_steps=100_000, save_every=20, log_to="tensorboard"))
     wait_for_event(jobs, job.id, "metric")
     assert jobs.stop(job.id).state == "stopping"
-    stopped = jobs.wait(job.id, 60)
+    stopped = jobs.wait(job.id, LONG_S)
     assert (stopped.state, stopped.error, stopped.result) == ("stopped", None, None)
     checkpoint = newest_checkpoint(stopped.out_dir)
     assert checkpoint is not None
@@ -74,7 +74,7 @@ def test_a_stopped_training_keeps_its_last_checkpoint(
     again = jobs.retry(job.id)  # and SIGTERM from outside, as at a shutdown, leaves what is on disk as it is
     wait_for_event(jobs, again.id, "metric")
     jobs.stop(again.id, now=True)
-    assert jobs.wait(again.id, 60).state == "stopped"
+    assert jobs.wait(again.id, LONG_S).state == "stopped"
     wait_until_gone(again.process)
     assert newest_checkpoint(stopped.out_dir) == checkpoint
 
@@ -135,7 +135,7 @@ def test_a_damaged_input_stops_the_merge_before_it_begins(
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    job = jobs.wait(jobs.submit(spec).id, 60)
+    job = jobs.wait(jobs.submit(spec).id, LONG_S)
     assert job.state == "failed"
     assert job.error == (
         "left:v1 is damaged: adapter_model.safetensors is changed. "

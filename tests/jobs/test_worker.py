@@ -12,7 +12,7 @@ from hub import Registry
 from medley.jobs import Jobs, JobSpec, follow_job, import_spec
 from medley.jobs.secrets import ScrubbedStream, scrub, scrub_value
 from medley.jobs.worker import explain
-from tests.jobs.conftest import done
+from tests.jobs.conftest import LONG_S, done
 
 TOKEN = "hf_" + "Zq9" * 12
 
@@ -21,7 +21,7 @@ def test_a_user_s_mistake_ends_in_one_line(jobs: Jobs, registry: Registry, rows_
     spec = import_spec(registry, rows_file, name="rows")
     spec = dataclasses.replace(spec, params={**spec.params, "warnings": ["Another was taken."]})
     rows_file.unlink()
-    job = jobs.wait(jobs.submit(spec).id, 60)
+    job = jobs.wait(jobs.submit(spec).id, LONG_S)
     assert job.state == "failed"
     assert job.error is not None
     assert "sums.jsonl" in job.error
@@ -37,7 +37,7 @@ def test_a_user_s_mistake_ends_in_one_line(jobs: Jobs, registry: Registry, rows_
 
 
 def test_an_unforeseen_error_ends_in_its_last_line_with_the_traceback_in_the_log(jobs: Jobs) -> None:
-    job = jobs.wait(jobs.submit(JobSpec("import", "Broken", {"source": {}}, "x")).id, 60)
+    job = jobs.wait(jobs.submit(JobSpec("import", "Broken", {"source": {}}, "x")).id, LONG_S)
     assert (job.state, job.error) == ("failed", "KeyError: 'settings'. The log has the whole traceback.")
     assert "Traceback (most recent call last)" in job.log_path.read_text()
 
@@ -46,7 +46,10 @@ def test_a_damaged_spec_fails_its_job_only(jobs: Jobs, an_import: Callable[[str]
     job = jobs.store.add(an_import("one"), resumed_from=None)
     job.spec_path.write_text("kind: [")
     jobs.reconcile()
-    assert jobs.wait(job.id, 60).error == "The job's spec.yaml is not readable YAML; it was changed by hand or damaged."
+    assert (
+        jobs.wait(job.id, LONG_S).error
+        == "The job's spec.yaml is not readable YAML; it was changed by hand or damaged."
+    )
     done(jobs, jobs.submit(an_import("two")).id)
 
 
@@ -77,7 +80,7 @@ def test_no_token_is_in_any_file_of_a_job(
     monkeypatch.setenv("HF_TOKEN", "my-secret-of-another-shape")
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({TOKEN: 1, "my-secret-of-another-shape": 2}) + "\n")
-    job = jobs.wait(jobs.submit(import_spec(registry, rows, name="rows")).id, 60)
+    job = jobs.wait(jobs.submit(import_spec(registry, rows, name="rows")).id, LONG_S)
     assert job.state == "failed"
     assert "columns: hf_***, hf_***" in job.error
     written = [path.read_bytes() for path in jobs.home.rglob("*") if path.is_file()]
