@@ -152,10 +152,9 @@ def take_trainings(tab: Watched, home: Path) -> None:
         tab.open(f"train?job={training_of(home, adapter)}")
         page.locator("#run-curve path.m-line").first.wait_for()
         take(tab, name)
-    tab.open(f"train?job={training_of(home, 'demo-brief')}&with={training_of(home, 'demo-judge')}")
+    tab.open(f"train?job={training_of(home, 'demo-pirate')}&with={training_of(home, 'demo-tidy')}")
     page.locator("#run-beside table").first.wait_for()
-    page.locator("#run-beside").scroll_into_view_if_needed()
-    take(tab, "train-compared", is_from_top=False)
+    take(tab, "train-compared")
 
 
 def training_of(home: Path, adapter: str) -> str:
@@ -165,12 +164,11 @@ def training_of(home: Path, adapter: str) -> str:
     return next(job.id for job in open_jobs(home).list() if job.kind == "train" and job.output_name == adapter)
 
 
-def take(tab: Watched, name: str, *, is_from_top: bool = True) -> None:
+def take(tab: Watched, name: str) -> None:
     """The page in both themes, as wide as a laptop's window."""
     page = tab.page
     page.mouse.move(0, 0)
-    if is_from_top:
-        page.evaluate("() => window.scrollTo(0, 0)")
+    page.evaluate("() => window.scrollTo(0, 0)")
     for theme in ("light", "dark"):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", theme == "dark")
         page.wait_for_timeout(300)
