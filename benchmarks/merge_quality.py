@@ -67,14 +67,14 @@ def kept(work_dir: Path, label: str, measure: Callable[[], dict[str, Any]]) -> d
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def measure_rows(base_dir: Path, data_dir: Path, work_dir: Path, only: str) -> dict[str, dict[str, Any]]:
+def measure_rows(base_dir: Path, data_dir: Path, work_dir: Path, seed: int, only: str) -> dict[str, dict[str, Any]]:
     """Label to result, for the base, the five adapters alone and every merge."""
     from benchmarks.quality_adapters import all_trained
     from benchmarks.quality_measure import adapter_deltas, as_mapping, folded, measure
     from medley.lm.load import load_base
     from trainers.general_texts import read_texts
 
-    adapters = all_trained(base_dir, data_dir, work_dir)
+    adapters = all_trained(base_dir, data_dir, work_dir, seed)
     items, texts = held_out(data_dir), read_texts(EXAMPLES / "general.txt")
     base = load_base(base_dir)
 
@@ -148,6 +148,9 @@ def own_table(results: Mapping[str, Mapping[str, Any]], items: Sequence[Item]) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work-dir", type=Path, help="keeps adapters and results; a temporary folder when not given")
+    parser.add_argument(
+        "--seed", type=int, default=42, help="of the adapters' training; each needs a work folder of its own"
+    )
     parser.add_argument("--only", default="", help="measure only rows whose name contains this text, and no table")
     parser.add_argument("--table", action="store_true", help="print what the work folder holds, and measure nothing")
     parser.add_argument("--data-dir", type=Path, default=SHARED_DATA, help="has llm-foundry-icl and alpaca-libre")
@@ -161,7 +164,9 @@ def main() -> None:
         work_dir = arguments.work_dir or Path(folder)
         base_dir = arguments.base or prepare_bundled(work_dir / "base")
         results = (
-            held(work_dir) if arguments.table else measure_rows(base_dir, arguments.data_dir, work_dir, arguments.only)
+            held(work_dir)
+            if arguments.table
+            else measure_rows(base_dir, arguments.data_dir, work_dir, arguments.seed, arguments.only)
         )
         if not arguments.only:
             items = held_out(arguments.data_dir)

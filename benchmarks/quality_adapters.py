@@ -10,7 +10,7 @@ STEPS = {"arc_easy": 120, "piqa": 120, "copa": 28, "pirate": 32, "tidy-list": 24
 RATES = {"arc_easy": 3e-4, "piqa": 3e-4, "copa": 3e-4, "pirate": 1e-3, "tidy-list": 1e-3}
 
 
-def trained(task: str, base_dir: Path, data_dir: Path, work_dir: Path) -> Path:
+def trained(task: str, base_dir: Path, data_dir: Path, work_dir: Path, seed: int) -> Path:
     """The adapter's folder; one that an earlier run left in the work folder is used again."""
     from medley.corpus import import_dataset
     from medley.options import from_mapping
@@ -33,6 +33,7 @@ def trained(task: str, base_dir: Path, data_dir: Path, work_dir: Path) -> Path:
         "max_eval_rows": 0,
         "samples": 0,
         "save_every": 10_000,
+        "seed": seed,
     }
     row = TRAINERS["sft"]
     work = TrainWork(base_dir=base_dir, base_id=BASE_ID, data_dir=rows_dir, out_dir=out_dir)
@@ -41,6 +42,6 @@ def trained(task: str, base_dir: Path, data_dir: Path, work_dir: Path) -> Path:
     return result.adapter_dir
 
 
-def all_trained(base_dir: Path, data_dir: Path, work_dir: Path) -> dict[str, Path]:
+def all_trained(base_dir: Path, data_dir: Path, work_dir: Path, seed: int) -> dict[str, Path]:
     """Task to adapter folder."""
-    return {task: trained(task, base_dir, data_dir, work_dir) for task in TASKS}
+    return {task: trained(task, base_dir, data_dir, work_dir, seed) for task in TASKS}
