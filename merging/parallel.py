@@ -53,7 +53,7 @@ def keep_freed_memory() -> None:
     """Let what one item frees serve the next one, where the C library is glibc; elsewhere nothing happens.
 
     glibc gives freed memory back to the system beyond twice the largest block that it has ever unmapped (mallopt(3),
-    M_MMAP_THRESHOLD), and the system clears every page again that is asked for anew: a third of the time of a
-    concatenation. This block is never touched, so it costs no memory.
+    M_MMAP_THRESHOLD), and the system clears every page again that is asked for anew, module after module. This block
+    is never touched, so it costs no memory.
     """
     torch.empty(LARGE_BLOCK, dtype=torch.uint8)
