@@ -1,6 +1,6 @@
 """The kinds of adapter that a LoRA can stand for: their tensors, and the sizes of their deltas. No torch here.
 
-To add one: a row in KINDS, its function in weight_deltas.py, and its line in the table of convert.py.
+To add one: a row in KINDS, its function in weight_deltas.py, and its line in FACTORS or DENSE (run.py).
 """
 
 import math

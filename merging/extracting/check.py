@@ -4,7 +4,7 @@ Which of the tensors changed, only the weights tell; `merging.extract` looks at 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -196,7 +196,7 @@ def _shape_findings(
     for role, has, lacks in (("base", base, model), ("model", model, base)):
         missing = [name for name in has if name not in lacks]
         if missing:
-            problems.append(f"Only the {role} has {_listed(missing)}. Both must be of one architecture.")
+            problems.append(f"Only the {role} has {listed(missing)}. Both must be of one architecture.")
     for name in (name for name in base if name in model and base[name].shape != model[name].shape):
         sizes = f"{name} is {_shape(base[name])} in the base and {_shape(model[name])} in the model"
         if not is_embedding(name):
@@ -253,6 +253,7 @@ def _shape(tensor: StoredTensor) -> str:
     return " x ".join(map(str, tensor.shape))
 
 
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
+def listed(names: Collection[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(list(names)[:SHOWN])
     return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"

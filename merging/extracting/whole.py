@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medley.errors import BaseModelError, IncompatibleError
 from medley.lm.model_tensors import TensorReader
-from merging.extracting.check import OUTPUT_LAYER, SHOWN, ExtractPreflight, is_embedding
+from merging.extracting.check import OUTPUT_LAYER, ExtractPreflight, is_embedding, listed
 from merging.extracting.model_difference import difference
 
 EMBEDDINGS_OF_TIED = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
@@ -44,13 +44,13 @@ def sort_whole(found: ExtractPreflight, before: TensorReader, after: TensorReade
         return Whole(ignored=changed, warnings=(_lost(changed),))
     if others == "refuse":
         raise IncompatibleError(
-            f"Besides linear weights the model also changed {_listed(changed)}. Choose others=save to keep "
+            f"Besides linear weights the model also changed {listed(changed)}. Choose others=save to keep "
             f"{'it' if len(changed) == 1 else 'them'} whole in the adapter, or others=ignore."
         )
     biases = [name for name in changed if name.rpartition(".")[0] in found.linears]
     if biases:
         raise IncompatibleError(
-            f"The model also changed biases of linear layers ({_listed(dict.fromkeys(biases))}), which an adapter "
+            f"The model also changed biases of linear layers ({listed(dict.fromkeys(biases))}), which an adapter "
             "cannot keep beside factors. Choose others=ignore to leave all that is no linear weight out."
         )
     modules = {name.rpartition(".")[0] for name in changed}
@@ -75,7 +75,7 @@ def _tied(found: ExtractPreflight, saved: Mapping[str, Tensor]) -> dict[str, Ten
 
 def _notes(saved: Mapping[str, Tensor]) -> tuple[str, ...]:
     embeddings = [name for name in saved if is_embedding(name)]
-    notes = [f"The adapter holds {_listed(saved)} whole; such an adapter cannot be merged with others."]
+    notes = [f"The adapter holds {listed(saved)} whole; such an adapter cannot be merged with others."]
     if embeddings:
         size = sum(saved[name].numel() for name in embeddings)
         notes.append(f"{size:,} of its numbers are embeddings or the output layer.")
@@ -85,9 +85,4 @@ def _notes(saved: Mapping[str, Tensor]) -> tuple[str, ...]:
 def _lost(changed: Mapping[str, float]) -> str:
     size = math.sqrt(math.fsum(value**2 for value in changed.values()))
     verb = "is" if len(changed) == 1 else "are"
-    return f"{_listed(changed)} changed too and {verb} left out: a change of norm {size:.3g}."
-
-
-def _listed(names: Mapping[str, object]) -> str:
-    shown = ", ".join(list(names)[:SHOWN])
-    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
+    return f"{listed(changed)} changed too and {verb} left out: a change of norm {size:.3g}."
